@@ -1,0 +1,14 @@
+//! The engine behind the `Vfs` trait, and the command line in front of it.
+//!
+//! Modules depend on each other in one direction only:
+//!
+//! ```text
+//! cli → engine → { meta, log, data } → { store, crypto } → env
+//! ```
+//!
+//! Nothing under `engine` prints, reads the environment or `$HOME`, or touches a
+//! clock, a random source or a thread except through [`env`].
+
+pub use vfs;
+
+pub mod env;
