@@ -37,11 +37,7 @@ impl Segments {
     /// The data as one slice, copied only when it was in several.
     #[must_use]
     pub fn into_contiguous(mut self) -> Bytes {
-        if self.0.len() == 1 {
-            self.0.swap_remove(0)
-        } else {
-            self.0.concat().into()
-        }
+        if self.0.len() == 1 { self.0.swap_remove(0) } else { self.0.concat().into() }
     }
 }
 

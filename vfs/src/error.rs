@@ -260,7 +260,10 @@ mod tests {
     #[test]
     fn every_kind_has_a_number_in_every_protocol() {
         for kind in ErrorKind::ALL {
-            assert!(kind.errno() > 0 && kind.linux_errno() > 0 && kind.nfs_status() > 0, "{kind:?}");
+            assert!(
+                kind.errno() > 0 && kind.linux_errno() > 0 && kind.nfs_status() > 0,
+                "{kind:?}"
+            );
             // A FUSE kernel takes ENOSYS (38) as "never ask again".
             assert_ne!(kind.linux_errno(), 38, "{kind:?}");
             let back = ErrorKind::from_linux_errno(kind.linux_errno()).map(ErrorKind::linux_errno);

@@ -18,9 +18,7 @@ impl Ino {
 
     /// Parses a number that came from a protocol; zero is no inode.
     pub fn new(number: u64) -> Result<Self> {
-        NonZeroU64::new(number)
-            .map(Self)
-            .ok_or_else(|| ErrorKind::Stale.into())
+        NonZeroU64::new(number).map(Self).ok_or_else(|| ErrorKind::Stale.into())
     }
 
     /// The number itself.
@@ -114,21 +112,13 @@ impl Cred {
     /// The superuser.
     #[must_use]
     pub fn root() -> Self {
-        Self {
-            uid: 0,
-            gid: Some(0),
-            groups: Groups::Known(Box::new([])),
-        }
+        Self { uid: 0, gid: Some(0), groups: Groups::Known(Box::new([])) }
     }
 
     /// A user with one group.
     #[must_use]
     pub fn user(uid: u32, gid: u32) -> Self {
-        Self {
-            uid,
-            gid: Some(gid),
-            groups: Groups::Known(Box::new([])),
-        }
+        Self { uid, gid: Some(gid), groups: Groups::Known(Box::new([])) }
     }
 
     /// Whether the caller belongs to `gid`, as far as the protocol said.
