@@ -11,4 +11,5 @@
 
 pub use vfs;
 
+pub mod codec;
 pub mod env;
