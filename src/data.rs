@@ -1,0 +1,84 @@
+//! File data: blocks in packs, the trees that name them, and what was written
+//! but is not in blocks yet.
+
+pub mod blocks;
+pub mod extents;
+pub mod file;
+pub mod layer;
+pub mod manifest;
+pub mod pack;
+pub mod parts;
+
+use crate::ids::{BlockId, PackId};
+use std::path::PathBuf;
+
+/// Why data cannot be read or kept.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file in the cache directory failed.
+    #[error("cache file {}: {source}", path.display())]
+    Cache {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] crate::store::Error),
+    /// A pack is not what was announced.
+    #[error(transparent)]
+    Pack(#[from] pack::Error),
+    /// A block's bytes are not those that were sealed.
+    #[error("block {id} in pack {pack} is corrupt: {reason}")]
+    Corrupt {
+        /// The block.
+        id: BlockId,
+        /// Where it should be.
+        pack: PackId,
+        /// What does not hold.
+        reason: String,
+    },
+    /// A block that something refers to is in no pack.
+    #[error("block {id} is in no known pack; `tgcryptfs fsck` names the files it belongs to")]
+    Missing {
+        /// The block.
+        id: BlockId,
+    },
+    /// A tree node opened but breaks the format.
+    #[error("tree node {id} is malformed")]
+    Node {
+        /// The node.
+        id: BlockId,
+    },
+    /// The local database failed.
+    #[error(transparent)]
+    Db(#[from] crate::meta::db::Error),
+}
+
+/// Shorthand for a data result.
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    /// Whether stored bytes are wrong, as opposed to out of reach.
+    #[must_use]
+    pub fn is_corruption(&self) -> bool {
+        matches!(
+            self,
+            Self::Pack(_) | Self::Corrupt { .. } | Self::Missing { .. } | Self::Node { .. }
+        )
+    }
+
+    /// Whether the disk is full.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        match self {
+            Self::Cache { source, .. } => matches!(
+                source.kind(),
+                std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded
+            ),
+            Self::Db(error) => error.is_full(),
+            _ => false,
+        }
+    }
+}

@@ -1,0 +1,458 @@
+//! Blocks by id: deduplicated, compressed and sealed into packs on the way in;
+//! found, fetched, opened and checked on the way out.
+//!
+//! A new block is in the open pack's file when [`Blocks::add`] returns, and its
+//! place waits for the next commit. [`Blocks::prepare_commit`] makes the files
+//! durable and hands out what the commit's transaction has to record, so that no
+//! transaction refers to bytes that are not on disk.
+
+mod local;
+mod table;
+
+use super::pack::{self, DirEntry, PackDir, PackScope};
+use super::parts::PartCache;
+use super::{Error, Result};
+use crate::crypto::block::{self, Codec};
+use crate::crypto::ids::Epoch;
+use crate::crypto::keys::{EpochKeys, NamespaceKeys};
+use crate::crypto::{ObjectType, names};
+use crate::env::Env;
+use crate::ids::{BlockId, NamespaceId, PackId};
+use crate::log::record::PackInfo;
+use crate::meta::db::{Key, Reader, Table};
+use crate::meta::row::{BlockPlace, PackRow, PackState};
+use crate::store::{BlobStore, ObjectName, PutMode};
+use bytes::Bytes;
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use table::PackTable;
+
+pub use table::CommitPart;
+
+/// Longest plaintext of a block, bytes.
+pub const PLAIN_LEN_MAX: u32 = 4 << 20;
+
+/// What a block holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BlockKind {
+    /// Part of a file.
+    Data,
+    /// A node of a manifest or checkpoint.
+    Node,
+}
+
+impl BlockKind {
+    fn object_type(self) -> ObjectType {
+        match self {
+            Self::Data => ObjectType::Block,
+            Self::Node => ObjectType::TreeNode,
+        }
+    }
+}
+
+/// How blocks are compressed before they are sealed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compression {
+    /// Not at all.
+    None,
+    /// LZ4.
+    Lz4,
+    /// zstd with this level, 1 to 19.
+    Zstd(i32),
+}
+
+/// The keys of one namespace that this machine holds.
+pub struct Keyring {
+    /// The namespace.
+    pub namespace: NamespaceId,
+    /// Its constant keys.
+    pub fixed: NamespaceKeys,
+    /// Every epoch's keys.
+    pub epochs: BTreeMap<Epoch, EpochKeys>,
+}
+
+impl std::fmt::Debug for Keyring {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Keyring").field("namespace", &self.namespace).finish_non_exhaustive()
+    }
+}
+
+impl Keyring {
+    /// The newest epoch and its keys: what new objects are sealed under.
+    #[must_use]
+    pub fn current(&self) -> (Epoch, &EpochKeys) {
+        let (epoch, keys) = self.epochs.last_key_value().expect("a keyring has at least one epoch");
+        (*epoch, keys)
+    }
+
+    /// The keys of `epoch`, if this machine holds them.
+    #[must_use]
+    pub fn epoch(&self, epoch: u32) -> Option<&EpochKeys> {
+        self.epochs.get(&Epoch(epoch))
+    }
+}
+
+/// What governs how blocks are kept.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// Where the cache lies.
+    pub cache_dir: PathBuf,
+    /// Bytes of ciphertext kept there at most, unsent ones aside.
+    pub cache_size_max: u64,
+    /// Bytes of open blocks kept in memory at most.
+    pub memory_max: u64,
+    /// Bytes in a pack at most.
+    pub pack_size_max: u64,
+    /// Compression.
+    pub compression: Compression,
+    /// Whether equal blocks are kept once.
+    pub dedup: bool,
+}
+
+/// Counters for `status` and tests.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Blocks sealed.
+    pub sealed: AtomicU64,
+    /// Blocks that were there already.
+    pub deduplicated: AtomicU64,
+    /// Blocks opened.
+    pub opened: AtomicU64,
+    /// Blocks found open in memory.
+    pub hits: AtomicU64,
+}
+
+#[derive(Clone)]
+struct ByBytes;
+
+impl quick_cache::Weighter<BlockId, Bytes> for ByBytes {
+    fn weight(&self, _: &BlockId, block: &Bytes) -> u64 {
+        block.len() as u64 + 128
+    }
+}
+
+/// The blocks of one namespace.
+pub struct Blocks {
+    keyring: Arc<Keyring>,
+    policy: Policy,
+    store: Arc<dyn BlobStore>,
+    env: Env,
+    index: Mutex<Reader>,
+    table: Mutex<PackTable>,
+    parts: PartCache,
+    open_blocks: quick_cache::sync::Cache<BlockId, Bytes, ByBytes>,
+    /// What happened so far.
+    pub counters: Counters,
+}
+
+impl std::fmt::Debug for Blocks {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Blocks").field("policy", &self.policy).finish_non_exhaustive()
+    }
+}
+
+impl Blocks {
+    /// Goes on where the database says the last run ended.
+    pub fn open(
+        keyring: Arc<Keyring>,
+        policy: Policy,
+        store: Arc<dyn BlobStore>,
+        env: Env,
+        index: Reader,
+    ) -> Result<Self> {
+        let dirs = [policy.cache_dir.join("packs"), policy.cache_dir.join("parts")];
+        for dir in &dirs {
+            std::fs::create_dir_all(dir)
+                .map_err(|source| Error::Cache { path: dir.clone(), source })?;
+        }
+        let parts = PartCache::open(&dirs[1])?;
+        let table = PackTable::load(&index, &keyring, &dirs[0])?;
+        let items = (policy.memory_max / (32 << 10)).clamp(64, 1 << 20) as usize;
+        let open_blocks =
+            quick_cache::sync::Cache::with_weighter(items, policy.memory_max, ByBytes);
+        Ok(Self {
+            keyring,
+            policy,
+            store,
+            env,
+            index: Mutex::new(index),
+            table: Mutex::new(table),
+            parts,
+            open_blocks,
+            counters: Counters::default(),
+        })
+    }
+
+    /// The keys.
+    #[must_use]
+    pub fn keyring(&self) -> &Arc<Keyring> {
+        &self.keyring
+    }
+
+    /// The id of a block with this plaintext.
+    #[must_use]
+    pub fn id(&self, kind: BlockKind, plain: &[u8]) -> BlockId {
+        match kind {
+            BlockKind::Data => self.keyring.fixed.block_id(plain),
+            BlockKind::Node => self.keyring.fixed.tree_id(plain),
+        }
+    }
+
+    /// Where a block is; `None` if it is nowhere.
+    pub fn place(&self, id: &BlockId) -> Result<Option<BlockPlace>> {
+        if let Some(place) = self.table.lock().pending_place(id) {
+            return Ok(Some(place));
+        }
+        let row = self.index.lock().get(Table::Block, Key::Bytes(&id.0))?;
+        row.map(|row| {
+            BlockPlace::decode(&row).map_err(|source| {
+                crate::meta::db::Error::Row { table: Table::Block.name(), source }.into()
+            })
+        })
+        .transpose()
+    }
+
+    /// Keeps a block and answers its id.
+    pub fn add(&self, kind: BlockKind, plain: &[u8]) -> Result<BlockId> {
+        let id = self.id(kind, plain);
+        if self.policy.dedup || kind == BlockKind::Node {
+            let known = self.place(&id)?;
+            if known.is_some_and(|place| self.table.lock().is_trusted(place.pack)) {
+                self.counters.deduplicated.fetch_add(1, Ordering::Relaxed);
+                return Ok(id);
+            }
+        }
+        let (epoch, keys) = self.keyring.current();
+        let (codec, packed) = self.compress(plain);
+        let body = packed.as_deref().unwrap_or(plain);
+        let mut record = Vec::with_capacity(body.len() + 28);
+        let header = block::Header {
+            namespace: self.keyring.namespace,
+            epoch,
+            kind: kind.object_type(),
+            id,
+            codec,
+            plain_len: plain.len() as u32,
+        };
+        block::seal(&self.env, keys, &header, body, &mut record);
+        let place = BlockPlace {
+            pack: PackId([0; 16]),
+            offset: 0,
+            sealed_len: record.len() as u32,
+            plain_len: plain.len() as u32,
+            epoch: epoch.0,
+            codec: codec.code(),
+            kind: kind.object_type().code(),
+        };
+        self.append(id, place, &record)?;
+        self.counters.sealed.fetch_add(1, Ordering::Relaxed);
+        Ok(id)
+    }
+
+    fn compress(&self, plain: &[u8]) -> (Codec, Option<Vec<u8>>) {
+        let pays = |packed: &Vec<u8>| packed.len() <= plain.len() - plain.len() / 16;
+        let packed = match self.policy.compression {
+            Compression::None => return (Codec::Raw, None),
+            Compression::Lz4 => (Codec::Lz4, lz4_flex::block::compress(plain)),
+            Compression::Zstd(level) => match zstd::bulk::compress(plain, level) {
+                Ok(packed) => (Codec::Zstd, packed),
+                Err(_) => return (Codec::Raw, None),
+            },
+        };
+        if plain.len() >= 16 && pays(&packed.1) { (packed.0, Some(packed.1)) } else { (Codec::Raw, None) }
+    }
+
+    fn append(&self, id: BlockId, place: BlockPlace, record: &[u8]) -> Result<()> {
+        let (epoch, keys) = self.keyring.current();
+        let scope = PackScope { data_key: &keys.data, namespace: self.keyring.namespace, epoch };
+        self.table.lock().append((id, place), record, scope, self.policy.pack_size_max, &self.env)
+    }
+
+    /// The plaintext of a block.
+    pub async fn get(&self, kind: BlockKind, id: BlockId) -> Result<Bytes> {
+        if let Some(block) = self.open_blocks.get(&id) {
+            self.counters.hits.fetch_add(1, Ordering::Relaxed);
+            return Ok(block);
+        }
+        let place = self.place(&id)?.ok_or(Error::Missing { id })?;
+        let block = match self.read_and_open(kind, id, &place).await {
+            Err(error) if error.is_corruption() => {
+                // A bad copy in the cache must not hide a good one in the store.
+                if !self.drop_local_copy(place.pack) {
+                    self.table.lock().distrust(place.pack);
+                    return Err(error);
+                }
+                self.read_and_open(kind, id, &place).await.inspect_err(|_| {
+                    self.table.lock().distrust(place.pack);
+                })?
+            }
+            other => other?,
+        };
+        self.counters.opened.fetch_add(1, Ordering::Relaxed);
+        self.open_blocks.insert(id, block.clone());
+        Ok(block)
+    }
+
+    async fn read_and_open(&self, kind: BlockKind, id: BlockId, place: &BlockPlace) -> Result<Bytes> {
+        let record = self.record(place).await?;
+        self.open_record(kind, id, place, &record)
+    }
+
+    /// Opens a block's record and checks that it is the block asked for.
+    pub fn open_record(
+        &self,
+        kind: BlockKind,
+        id: BlockId,
+        place: &BlockPlace,
+        record: &[u8],
+    ) -> Result<Bytes> {
+        let corrupt = |reason: String| Error::Corrupt { id, pack: place.pack, reason };
+        if place.kind != kind.object_type().code() {
+            return Err(corrupt("it is a block of another type".into()));
+        }
+        let keys = self
+            .keyring
+            .epoch(place.epoch)
+            .ok_or_else(|| corrupt(format!("no key for epoch {}", place.epoch)))?;
+        let codec = Codec::from_code(place.codec)
+            .ok_or_else(|| corrupt(format!("unknown compression {}", place.codec)))?;
+        let header = block::Header {
+            namespace: self.keyring.namespace,
+            epoch: Epoch(place.epoch),
+            kind: kind.object_type(),
+            id,
+            codec,
+            plain_len: place.plain_len,
+        };
+        let plain = block::open(keys, &self.keyring.fixed, &header, record)
+            .map_err(|error| corrupt(error.to_string()))?;
+        Ok(plain.into())
+    }
+
+    /// A block's record, from the cache or the store.
+    async fn record(&self, place: &BlockPlace) -> Result<Bytes> {
+        let range = u64::from(place.offset)..u64::from(place.offset) + u64::from(place.sealed_len);
+        if let Some(record) = self.read_local(place.pack, range.clone())? {
+            return Ok(record);
+        }
+        let row = self.table.lock().row(place.pack).ok_or(pack::Error::Corrupt {
+            pack: place.pack,
+            part: "announcement",
+        })?;
+        self.read_store(&row.info, range).await
+    }
+
+    async fn read_store(&self, info: &PackInfo, range: std::ops::Range<u64>) -> Result<Bytes> {
+        if range.end > info.size {
+            return Err(pack::Error::Corrupt { pack: info.pack, part: "length" }.into());
+        }
+        let name = self.pack_name(info)?;
+        if self.store.capabilities().is_local {
+            let wanted = range.end - range.start;
+            let body = self.store.get(&name, Some(range)).await?;
+            if body.len() as u64 != wanted {
+                return Err(pack::Error::Corrupt { pack: info.pack, part: "length" }.into());
+            }
+            return Ok(body);
+        }
+        let body = self.parts.read(&*self.store, &name, (info.pack, info.size), range).await?;
+        self.parts.shrink(self.policy.cache_size_max);
+        Ok(body)
+    }
+
+    /// The name of a pack in the store.
+    pub fn pack_name(&self, info: &PackInfo) -> Result<ObjectName> {
+        let keys = self
+            .keyring
+            .epoch(info.epoch)
+            .ok_or(pack::Error::Corrupt { pack: info.pack, part: "epoch" })?;
+        Ok(ObjectName::from_prf(names::pack(&keys.name, info.pack)))
+    }
+
+    /// Reads and checks the directory of a pack in the store.
+    pub async fn fetch_dir(&self, info: &PackInfo) -> Result<Vec<DirEntry>> {
+        let corrupt = |part| Error::Pack(pack::Error::Corrupt { pack: info.pack, part });
+        let keys = self.keyring.epoch(info.epoch).ok_or_else(|| corrupt("epoch"))?;
+        if info.size < pack::HEADER_LEN + pack::TRAILER_LEN {
+            return Err(corrupt("length"));
+        }
+        let scope = PackScope {
+            data_key: &keys.data,
+            namespace: self.keyring.namespace,
+            epoch: Epoch(info.epoch),
+        };
+        let header = self.read_store(info, 0..pack::HEADER_LEN).await?;
+        let reader = PackDir::open(scope, info.pack, &header)?;
+        let trailer = self.read_store(info, info.size - pack::TRAILER_LEN..info.size).await?;
+        let place = reader.trailer(&trailer, info.size)?;
+        let dir = self.read_store(info, place.offset..place.offset + place.len).await?;
+        if blake3::hash(&dir).as_bytes() != &info.dir_hash.0 {
+            return Err(corrupt("directory"));
+        }
+        Ok(reader.entries(&dir, place)?)
+    }
+
+    /// Takes in a pack that the log announces.
+    pub fn learn_pack(&self, info: PackInfo) {
+        self.table.lock().learn(PackRow { state: PackState::Announced, info });
+    }
+
+    /// Makes all new blocks durable here and hands out what to record of them.
+    pub fn prepare_commit(&self) -> Result<CommitPart> {
+        table::prepare_commit(&self.table, &self.env)
+    }
+
+    /// Ends a commit whose transaction is on disk.
+    pub fn committed(&self, part: &CommitPart) {
+        self.table.lock().committed(part);
+    }
+
+    /// Closes the open pack, so that the next commit makes it ready to upload.
+    pub fn close_pack(&self) {
+        self.table.lock().close_open();
+    }
+
+    /// Packs that are closed and not yet in the store, oldest first.
+    #[must_use]
+    pub fn packs_in(&self, state: PackState) -> Vec<PackInfo> {
+        self.table.lock().packs_in(state)
+    }
+
+    /// Bytes of packs that are not yet in the store.
+    #[must_use]
+    pub fn unsent_bytes(&self) -> u64 {
+        self.table.lock().unsent_bytes()
+    }
+
+    /// Uploads one closed pack.
+    pub async fn upload(&self, info: &PackInfo) -> Result<()> {
+        let name = self.pack_name(info)?;
+        let path = self.policy.cache_dir.join("packs").join(info.pack.to_string());
+        // The name is new and random: what is there already is this very pack,
+        // from an upload whose answer was lost. A half of it cannot be there.
+        self.store.put_file(&name, &path, PutMode::CreateIfAbsent).await?;
+        match self.store.size(&name).await? {
+            Some(size) if size == info.size => Ok(()),
+            _ => Err(pack::Error::Corrupt { pack: info.pack, part: "uploaded length" }.into()),
+        }
+    }
+
+    /// Records how far a pack has come, for the next commit to save.
+    pub fn set_pack_state(&self, pack: PackId, state: PackState) {
+        self.table.lock().set_state(pack, state);
+    }
+
+    /// Forgets open blocks, so that the next reads go to the disk.
+    pub fn clear_memory(&self) {
+        self.open_blocks.clear();
+    }
+
+    /// Bytes of open blocks in memory.
+    #[must_use]
+    pub fn memory_bytes(&self) -> u64 {
+        self.open_blocks.weight()
+    }
+}

@@ -1,0 +1,241 @@
+//! Tables of the local database and their statements.
+
+use super::{Error, Result};
+use rusqlite::types::{ToSqlOutput, ValueRef};
+use rusqlite::{Connection, ToSql};
+use std::path::Path;
+
+/// "tgcf"; tells our file from anybody else's.
+const APPLICATION_ID: i64 = 0x7467_6366;
+/// Rises when the tables change; an older file is rebuilt from the store.
+const VERSION: i64 = 1;
+
+const CREATE: &str = "
+CREATE TABLE session (id INTEGER PRIMARY KEY, salt BLOB NOT NULL) STRICT;
+CREATE TABLE single  (k INTEGER PRIMARY KEY, v BLOB NOT NULL) STRICT;
+CREATE TABLE ino     (k INTEGER PRIMARY KEY, v BLOB NOT NULL) STRICT;
+CREATE TABLE dent    (k BLOB PRIMARY KEY, v BLOB NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE link    (k BLOB PRIMARY KEY, v BLOB NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE blk     (k BLOB PRIMARY KEY, v BLOB NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE pack    (k BLOB PRIMARY KEY, v BLOB NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE outbox  (k INTEGER PRIMARY KEY, v BLOB NOT NULL) STRICT;
+CREATE TABLE sending (k INTEGER PRIMARY KEY, v BLOB NOT NULL) STRICT;
+CREATE TABLE opendir (k INTEGER PRIMARY KEY, v BLOB NOT NULL) STRICT;
+CREATE TABLE orphan  (k INTEGER PRIMARY KEY, v BLOB NOT NULL) STRICT;
+CREATE TABLE patch   (id INTEGER PRIMARY KEY, ino INTEGER NOT NULL, block INTEGER NOT NULL, v BLOB NOT NULL) STRICT;
+CREATE INDEX patch_at ON patch (ino, block);
+";
+
+/// A table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Table {
+    /// Rows of which there is one each: see `meta::singles`.
+    Single,
+    /// Inodes by number.
+    Ino,
+    /// Directory entries by directory and name hash.
+    Dent,
+    /// Where each link is, by link.
+    Link,
+    /// Where each block is, by block id.
+    Block,
+    /// Packs by id.
+    Pack,
+    /// Groups of ops not yet in a segment, in order.
+    Outbox,
+    /// Signed segments not yet confirmed by the store, by sequence number.
+    Sending,
+    /// Directory entries of packs that are still open, in order.
+    OpenDir,
+    /// Inodes without a name that were open at the last commit.
+    Orphan,
+    /// Small writes not yet merged into a block.
+    Patch,
+}
+
+/// The statements of one table.
+macro_rules! statements {
+    ($table:expr, $sql:literal) => {
+        match $table {
+            Table::Single => concat_sql!($sql, "single"),
+            Table::Ino => concat_sql!($sql, "ino"),
+            Table::Dent => concat_sql!($sql, "dent"),
+            Table::Link => concat_sql!($sql, "link"),
+            Table::Block => concat_sql!($sql, "blk"),
+            Table::Pack => concat_sql!($sql, "pack"),
+            Table::Outbox => concat_sql!($sql, "outbox"),
+            Table::Sending => concat_sql!($sql, "sending"),
+            Table::OpenDir => concat_sql!($sql, "opendir"),
+            Table::Orphan => concat_sql!($sql, "orphan"),
+            Table::Patch => concat_sql!($sql, "patch"),
+        }
+    };
+}
+
+macro_rules! concat_sql {
+    ("select", $t:literal) => {
+        concat!("SELECT v FROM ", $t, " WHERE k = ?1")
+    };
+    ("upsert", $t:literal) => {
+        concat!("INSERT INTO ", $t, " (k, v) VALUES (?1, ?2) ON CONFLICT (k) DO UPDATE SET v = ?2")
+    };
+    ("delete", $t:literal) => {
+        concat!("DELETE FROM ", $t, " WHERE k = ?1")
+    };
+    ("range", $t:literal) => {
+        concat!("SELECT k, v FROM ", $t, " WHERE k > ?1 AND k <= ?2 ORDER BY k LIMIT ?3")
+    };
+    ("scan", $t:literal) => {
+        concat!("SELECT k, v FROM ", $t, " ORDER BY k")
+    };
+    ("count", $t:literal) => {
+        concat!("SELECT count(*) FROM ", $t)
+    };
+    ("name", $t:literal) => {
+        $t
+    };
+}
+
+impl Table {
+    /// Its name in the file.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        statements!(self, "name")
+    }
+
+    pub(super) fn select(self) -> &'static str {
+        statements!(self, "select")
+    }
+
+    pub(super) fn upsert(self) -> &'static str {
+        statements!(self, "upsert")
+    }
+
+    pub(super) fn delete(self) -> &'static str {
+        statements!(self, "delete")
+    }
+
+    pub(super) fn range(self) -> &'static str {
+        statements!(self, "range")
+    }
+
+    pub(super) fn scan(self) -> &'static str {
+        statements!(self, "scan")
+    }
+
+    pub(super) fn count(self) -> &'static str {
+        statements!(self, "count")
+    }
+
+    pub(super) fn has_int_key(self) -> bool {
+        matches!(
+            self,
+            Self::Single | Self::Ino | Self::Outbox | Self::Sending | Self::OpenDir | Self::Orphan
+        )
+    }
+
+    /// What the seal of its rows is bound to.
+    pub(super) fn code(self) -> u8 {
+        match self {
+            Self::Single => 1,
+            Self::Ino => 2,
+            Self::Dent => 3,
+            Self::Link => 4,
+            Self::Block => 5,
+            Self::Pack => 6,
+            Self::Outbox => 7,
+            Self::Sending => 8,
+            Self::Orphan => 9,
+            Self::Patch => 10,
+            Self::OpenDir => 11,
+        }
+    }
+}
+
+/// A row's key.
+#[derive(Clone, Copy, Debug)]
+pub enum Key<'a> {
+    /// For tables keyed by a number.
+    Int(i64),
+    /// For tables keyed by bytes.
+    Bytes(&'a [u8]),
+}
+
+impl Key<'_> {
+    /// An inode number as a key.
+    #[must_use]
+    pub fn ino(ino: u64) -> Self {
+        // Inode numbers are below 2^63.
+        Self::Int(ino as i64)
+    }
+}
+
+impl ToSql for Key<'_> {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::Borrowed(match self {
+            Self::Int(number) => ValueRef::Integer(*number),
+            Self::Bytes(bytes) => ValueRef::Blob(bytes),
+        }))
+    }
+}
+
+/// What a patch's seal is bound to: it counts only at this place.
+pub(super) fn patch_key(ino: u64, block: u64) -> [u8; 16] {
+    let mut key = [0; 16];
+    key[..8].copy_from_slice(&ino.to_be_bytes());
+    key[8..].copy_from_slice(&block.to_be_bytes());
+    key
+}
+
+/// Settings every connection needs.
+pub(super) fn configure(connection: &Connection) -> rusqlite::Result<()> {
+    connection.busy_timeout(std::time::Duration::from_secs(30))?;
+    connection.set_prepared_statement_cache_capacity(64);
+    connection.pragma_update(None, "cache_size", -32_768)?;
+    connection.pragma_update(None, "temp_store", "MEMORY")?;
+    connection.pragma_update(None, "mmap_size", 0)
+}
+
+/// Makes the tables of a new file, or checks whose and how old a file is.
+pub(super) fn prepare(connection: &Connection, path: &Path) -> Result<()> {
+    let sqlite = |source| Error::Sqlite { path: path.to_owned(), source };
+    let pragma = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+    configure(connection).map_err(sqlite)?;
+    let application_id = match pragma("application_id") {
+        Err(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::NotADatabase) => {
+            return Err(Error::Foreign { path: path.to_owned() });
+        }
+        other => other.map_err(sqlite)?,
+    };
+    let tables: i64 = connection
+        .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
+        .map_err(sqlite)?;
+    if tables > 0 {
+        if application_id != APPLICATION_ID {
+            return Err(Error::Foreign { path: path.to_owned() });
+        }
+        let found = pragma("user_version").map_err(sqlite)?;
+        if found > VERSION {
+            return Err(Error::TooNew { path: path.to_owned(), found, known: VERSION });
+        }
+    }
+    let durable = || {
+        connection.pragma_update(None, "journal_mode", "WAL")?;
+        // A commit that returned has to survive a power cut.
+        connection.pragma_update(None, "synchronous", "FULL")?;
+        connection.pragma_update(None, "wal_autocheckpoint", 4096)?;
+        connection.pragma_update(None, "journal_size_limit", 64 << 20)
+    };
+    if tables > 0 {
+        return durable().map_err(sqlite);
+    }
+    let create = || {
+        connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
+        connection.pragma_update(None, "application_id", APPLICATION_ID)?;
+        durable()?;
+        connection.execute_batch(&format!(
+            "BEGIN; {CREATE} PRAGMA user_version = {VERSION}; COMMIT;"
+        ))
+    };
+    create().map_err(sqlite)
+}

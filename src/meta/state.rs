@@ -1,0 +1,467 @@
+//! The namespace as this machine sees it now: the local database plus what
+//! happened since its last commit.
+//!
+//! Changes are kept beside the database until a commit takes them: first in the
+//! *pending* maps, then, while a commit runs, in the *frozen* ones. A read looks
+//! at pending, frozen, the clean cache and the database, in this order. All of
+//! it is protected by one lock, held only for in-memory work and single-row
+//! reads; the order of changes under it is the order of the log.
+
+use super::db::{self, Key, Reader, Table};
+use super::row::{Dent, Inode};
+use crate::codec::{DecodeError, Reader as Decoder, Writer};
+use crate::data::file::FileState;
+use crate::ids::{Hlc, LinkId};
+use crate::log::op::{Group, Op};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ops::Bound;
+use std::sync::Arc;
+
+/// Clean inodes kept in memory before the oldest are dropped.
+const CLEAN_INODES_MAX: usize = 40_000;
+/// Clean directory entries kept in memory.
+const CLEAN_DENTS_MAX: usize = 60_000;
+/// The root directory.
+pub const ROOT: u64 = 1;
+
+/// Shorthand for a state's result.
+pub type Result<T> = std::result::Result<T, db::Error>;
+
+/// The place of a directory entry: its directory and the keyed hash of its name.
+/// The order within a directory is the order of listings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct DentKey {
+    /// The directory.
+    pub parent: u64,
+    /// The keyed hash of the name.
+    pub hash: [u8; 16],
+}
+
+impl DentKey {
+    /// The database key.
+    #[must_use]
+    pub fn bytes(&self) -> [u8; 24] {
+        let mut bytes = [0; 24];
+        bytes[..8].copy_from_slice(&self.parent.to_be_bytes());
+        bytes[8..].copy_from_slice(&self.hash);
+        bytes
+    }
+
+    pub(super) fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (parent, hash) = bytes.split_first_chunk::<8>()?;
+        Some(Self { parent: u64::from_be_bytes(*parent), hash: hash.try_into().ok()? })
+    }
+
+    /// The position in a listing, at least 3 and below 2^63.
+    #[must_use]
+    pub fn cookie(&self) -> u64 {
+        let (head, _) = self.hash.split_at(8);
+        let head = head.iter().fold(0, |value, byte| value << 8 | u64::from(*byte));
+        (head >> 1).max(vfs::Cookie::FIRST_ENTRY)
+    }
+
+    /// The last place in `parent` with a position up to `cookie`.
+    #[must_use]
+    pub fn last_at(parent: u64, cookie: u64) -> Self {
+        let mut hash = [0xff; 16];
+        if cookie < vfs::Cookie::FIRST_ENTRY {
+            // Nothing lies that early; the very first hash is as good as none,
+            // since no name hashes to zero.
+            hash = [0; 16];
+        } else {
+            hash[..8].copy_from_slice(&(cookie << 1 | 1).to_be_bytes());
+        }
+        Self { parent, hash }
+    }
+}
+
+/// An inode in memory.
+#[derive(Debug)]
+pub struct Slot {
+    /// The inode as of now.
+    pub inode: Inode,
+    /// For a directory, the one that holds it.
+    pub parent: u64,
+    /// Open handles.
+    pub opens: u32,
+    /// Changed since the last freeze.
+    pub is_dirty: bool,
+    /// Part of the commit that is running.
+    pub is_frozen: bool,
+    /// Unsaved data, for files that were touched.
+    pub file: Option<Box<FileState>>,
+    /// The verifier of an exclusive create, while it may be retried.
+    pub verifier: Option<[u8; 8]>,
+    /// Whether the database holds patches of it.
+    pub has_patches: bool,
+    /// The sweep in which it was last used.
+    used_in: u64,
+}
+
+impl Slot {
+    fn new(inode: Inode, parent: u64) -> Self {
+        Self {
+            inode,
+            parent,
+            opens: 0,
+            is_dirty: false,
+            is_frozen: false,
+            file: None,
+            verifier: None,
+            has_patches: false,
+            used_in: 0,
+        }
+    }
+
+    fn is_droppable(&self) -> bool {
+        !self.is_dirty && !self.is_frozen && self.opens == 0
+    }
+
+    /// Whether no name leads to it any more.
+    #[must_use]
+    pub fn is_nameless(&self) -> bool {
+        self.inode.nlink == 0
+    }
+}
+
+/// An inode as a commit takes it.
+#[derive(Debug)]
+pub struct FrozenInode {
+    /// Its number.
+    pub ino: u64,
+    /// Its state; `None` if it is gone.
+    pub inode: Option<Inode>,
+    /// For a directory, the one that holds it.
+    pub parent: u64,
+    /// Whether it has unsaved data.
+    pub has_data: bool,
+    /// Whether the database holds patches of it.
+    pub has_patches: bool,
+}
+
+/// What one commit takes: everything that changed up to a moment.
+#[derive(Debug)]
+pub struct Frozen {
+    /// How many changes had happened.
+    pub seq: u64,
+    /// Inodes.
+    pub inodes: Vec<FrozenInode>,
+    /// Directory entries.
+    pub dents: Arc<BTreeMap<DentKey, Option<Dent>>>,
+    /// Places of links.
+    pub links: Arc<HashMap<LinkId, Option<DentKey>>>,
+    /// The encoded groups of ops.
+    pub groups: Vec<u8>,
+    /// The time of the last op.
+    pub hlc: Hlc,
+}
+
+/// The namespace as of now.
+#[derive(Debug)]
+pub struct State {
+    db: Reader,
+    name_key: [u8; 32],
+    slots: HashMap<u64, Slot>,
+    dirty: HashSet<u64>,
+    dents: BTreeMap<DentKey, Option<Dent>>,
+    frozen_dents: Arc<BTreeMap<DentKey, Option<Dent>>>,
+    links: HashMap<LinkId, Option<DentKey>>,
+    frozen_links: Arc<HashMap<LinkId, Option<DentKey>>>,
+    clean_dents: quick_cache::unsync::Cache<DentKey, Option<Dent>>,
+    groups: Vec<u8>,
+    /// The time of the last op.
+    pub hlc: Hlc,
+    /// Changes so far; a commit covers all up to some number.
+    pub seq: u64,
+    /// Unsaved file data, bytes.
+    pub dirty_bytes: u64,
+    sweep: u64,
+}
+
+impl State {
+    /// Starts from what the database holds.
+    #[must_use]
+    pub fn new(db: Reader, name_key: [u8; 32], hlc: Hlc) -> Self {
+        Self {
+            db,
+            name_key,
+            slots: HashMap::new(),
+            dirty: HashSet::new(),
+            dents: BTreeMap::new(),
+            frozen_dents: Arc::default(),
+            links: HashMap::new(),
+            frozen_links: Arc::default(),
+            clean_dents: quick_cache::unsync::Cache::new(CLEAN_DENTS_MAX),
+            groups: Vec::new(),
+            hlc,
+            seq: 0,
+            dirty_bytes: 0,
+            sweep: 1,
+        }
+    }
+
+    /// The database as of the last commit.
+    #[must_use]
+    pub fn db(&self) -> &Reader {
+        &self.db
+    }
+
+    /// Where `name` lies in `parent`.
+    #[must_use]
+    pub fn dent_key(&self, parent: u64, name: &[u8]) -> DentKey {
+        let mut hasher = blake3::Hasher::new_keyed(&self.name_key);
+        hasher.update(&parent.to_be_bytes()).update(name);
+        let mut hash = [0; 16];
+        hash.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
+        DentKey { parent, hash }
+    }
+
+    // ------------------------------------------------------------ inodes --
+
+    /// The inode `ino`; `None` if there is none, or no more.
+    pub fn slot(&mut self, ino: u64) -> Result<Option<&mut Slot>> {
+        if !self.slots.contains_key(&ino) {
+            let Some(row) = self.db.get(Table::Ino, Key::ino(ino))? else { return Ok(None) };
+            let slot = decode_slot(&row).map_err(|e| malformed(Table::Ino, e))?;
+            self.slots.insert(ino, slot);
+        }
+        let sweep = self.sweep;
+        Ok(self.slots.get_mut(&ino).filter(|slot| !(slot.is_nameless() && slot.opens == 0)).map(
+            |slot| {
+                slot.used_in = sweep;
+                slot
+            },
+        ))
+    }
+
+    /// The inode `ino` if it is in memory; what a commit needs, gone or not.
+    pub fn cached_slot(&mut self, ino: u64) -> Option<&mut Slot> {
+        self.slots.get_mut(&ino)
+    }
+
+    /// A copy of the inode `ino`.
+    pub fn inode(&mut self, ino: u64) -> Result<Option<Inode>> {
+        Ok(self.slot(ino)?.map(|slot| slot.inode.clone()))
+    }
+
+    /// The inode `ino`, about to be changed.
+    pub fn change(&mut self, ino: u64) -> Result<Option<&mut Slot>> {
+        if self.slot(ino)?.is_none() {
+            return Ok(None);
+        }
+        self.mark_dirty(ino);
+        Ok(self.slots.get_mut(&ino))
+    }
+
+    /// Makes the next commit save `ino`, which is in memory.
+    pub fn mark_dirty(&mut self, ino: u64) {
+        if let Some(slot) = self.slots.get_mut(&ino)
+            && !slot.is_dirty
+        {
+            slot.is_dirty = true;
+            self.dirty.insert(ino);
+        }
+    }
+
+    /// Adds an inode that did not exist.
+    pub fn add_inode(&mut self, ino: u64, inode: Inode, parent: u64) {
+        self.slots.insert(ino, Slot::new(inode, parent));
+        self.mark_dirty(ino);
+    }
+
+    // ----------------------------------------------------------- entries --
+
+    /// The entry at `key`.
+    pub fn dent(&mut self, key: &DentKey) -> Result<Option<Dent>> {
+        if let Some(dent) = self.dents.get(key).or_else(|| self.frozen_dents.get(key)) {
+            return Ok(dent.clone());
+        }
+        if let Some(dent) = self.clean_dents.get(key) {
+            return Ok(dent.clone());
+        }
+        let row = self.db.get(Table::Dent, Key::Bytes(&key.bytes()))?;
+        let dent = row.map(|row| Dent::decode(&row)).transpose();
+        let dent = dent.map_err(|e| malformed(Table::Dent, e))?;
+        self.clean_dents.insert(*key, dent.clone());
+        Ok(dent)
+    }
+
+    /// Puts or clears the entry at `key`, and the place of its link.
+    pub(super) fn set_dent(&mut self, key: DentKey, dent: Option<Dent>) {
+        self.clean_dents.remove(&key);
+        if let Some(dent) = &dent {
+            self.links.insert(dent.link, Some(key));
+        }
+        self.dents.insert(key, dent);
+    }
+
+    /// Forgets a link.
+    pub(super) fn drop_link(&mut self, link: LinkId) {
+        self.links.insert(link, None);
+    }
+
+    /// Where `link` is.
+    pub fn link_place(&mut self, link: LinkId) -> Result<Option<DentKey>> {
+        if let Some(place) = self.links.get(&link).or_else(|| self.frozen_links.get(&link)) {
+            return Ok(*place);
+        }
+        let Some(row) = self.db.get(Table::Link, Key::Bytes(&link.0))? else { return Ok(None) };
+        Ok(DentKey::from_bytes(&row))
+    }
+
+    /// Entries of a directory behind `after`, in listing order: at least one if
+    /// there is any, and whether nothing follows.
+    pub fn children(&mut self, after: DentKey, max: usize) -> Result<(Vec<(DentKey, Dent)>, bool)> {
+        let end = DentKey { parent: after.parent, hash: [0xff; 16] };
+        let mut from = after;
+        loop {
+            let rows = self.db.range(
+                Table::Dent,
+                Key::Bytes(&from.bytes()),
+                Key::Bytes(&end.bytes()),
+                max,
+            )?;
+            let is_last = rows.len() < max;
+            let mut merged = BTreeMap::new();
+            for (key, row) in rows {
+                let Some(key) = DentKey::from_bytes(&key) else { continue };
+                let dent = Dent::decode(&row).map_err(|e| malformed(Table::Dent, e))?;
+                merged.insert(key, Some(dent));
+            }
+            let upper = match merged.last_key_value() {
+                Some((key, _)) if !is_last => *key,
+                _ => end,
+            };
+            let range = (Bound::Excluded(from), Bound::Included(upper));
+            for overlay in [&*self.frozen_dents, &self.dents] {
+                for (key, dent) in overlay.range(range) {
+                    merged.insert(*key, dent.clone());
+                }
+            }
+            let found: Vec<_> =
+                merged.into_iter().filter_map(|(key, dent)| Some((key, dent?))).collect();
+            if is_last || !found.is_empty() {
+                return Ok((found, is_last));
+            }
+            from = upper;
+        }
+    }
+
+    /// Whether a directory has no entries.
+    pub fn is_empty_dir(&mut self, ino: u64) -> Result<bool> {
+        let start = DentKey { parent: ino, hash: [0; 16] };
+        Ok(self.children(start, 4)?.0.is_empty())
+    }
+
+    // ------------------------------------------------------------ commit --
+
+    /// Records what a call did, for the log.
+    pub fn record(&mut self, ops: Vec<Op>, now: vfs::Timestamp) {
+        self.seq += 1;
+        if ops.is_empty() {
+            return;
+        }
+        self.hlc = self.hlc.next(now);
+        let mut w = Writer::onto(std::mem::take(&mut self.groups));
+        Group { hlc: self.hlc, ops }.encode(&mut w);
+        self.groups = w.into_vec();
+    }
+
+    /// Whether a commit would have anything to do.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        self.dirty.is_empty() && self.dents.is_empty() && self.links.is_empty() && self.groups.is_empty()
+    }
+
+    /// Takes everything that changed for a commit. What is taken stays visible
+    /// until [`State::thaw`].
+    pub fn freeze(&mut self) -> Frozen {
+        self.frozen_dents = Arc::new(std::mem::take(&mut self.dents));
+        self.frozen_links = Arc::new(std::mem::take(&mut self.links));
+        let mut inodes = Vec::with_capacity(self.dirty.len());
+        let mut dirty: Vec<u64> = self.dirty.drain().collect();
+        dirty.sort_unstable();
+        for ino in dirty {
+            let Some(slot) = self.slots.get_mut(&ino) else { continue };
+            slot.is_dirty = false;
+            slot.is_frozen = true;
+            let has_data = slot.file.as_mut().is_some_and(|file| file.freeze());
+            let is_gone = slot.is_nameless() && slot.opens == 0;
+            inodes.push(FrozenInode {
+                ino,
+                inode: (!is_gone).then(|| slot.inode.clone()),
+                parent: slot.parent,
+                has_data,
+                has_patches: slot.has_patches,
+            });
+        }
+        Frozen {
+            seq: self.seq,
+            inodes,
+            dents: self.frozen_dents.clone(),
+            links: self.frozen_links.clone(),
+            groups: std::mem::take(&mut self.groups),
+            hlc: self.hlc,
+        }
+    }
+
+    /// Ends a commit whose transaction is on disk.
+    pub fn thaw(&mut self, frozen: &Frozen) {
+        self.frozen_dents = Arc::default();
+        self.frozen_links = Arc::default();
+        for (key, dent) in &*frozen.dents {
+            self.clean_dents.insert(*key, dent.clone());
+        }
+        for frozen in &frozen.inodes {
+            let Some(slot) = self.slots.get_mut(&frozen.ino) else { continue };
+            slot.is_frozen = false;
+            if slot.is_nameless() && slot.opens == 0 && !slot.is_dirty {
+                self.slots.remove(&frozen.ino);
+            }
+        }
+        self.drop_unused();
+    }
+
+    /// Keeps the number of clean inodes in memory bounded: one pass drops those
+    /// that were not used since the pass before, the next all that it must.
+    fn drop_unused(&mut self) {
+        if self.slots.len() < CLEAN_INODES_MAX {
+            return;
+        }
+        let sweep = self.sweep;
+        self.slots.retain(|_, slot| !slot.is_droppable() || slot.used_in == sweep);
+        if self.slots.len() >= CLEAN_INODES_MAX {
+            self.slots.retain(|_, slot| !slot.is_droppable());
+        }
+        self.sweep += 1;
+    }
+}
+
+pub(super) fn malformed(table: Table, source: DecodeError) -> db::Error {
+    db::Error::Row { table: table.name(), source }
+}
+
+/// A row of the inode table: the inode, where a directory is, whether there
+/// are patches.
+pub fn encode_slot(inode: &Inode, parent: u64, has_patches: bool) -> Vec<u8> {
+    let mut w = Writer::with_capacity(160);
+    inode.encode(&mut w);
+    w.u64(parent).bool(has_patches);
+    w.into_vec()
+}
+
+/// Parses a row of the inode table into inode, parent and whether there are patches.
+pub fn decode_inode_row(row: &[u8]) -> std::result::Result<(Inode, u64, bool), DecodeError> {
+    let mut r = Decoder::new(row);
+    let inode = Inode::decode(&mut r)?;
+    let (parent, has_patches) = (r.u64("parent")?, r.bool("has patches")?);
+    r.finish("inode row")?;
+    Ok((inode, parent, has_patches))
+}
+
+fn decode_slot(row: &[u8]) -> std::result::Result<Slot, DecodeError> {
+    let (inode, parent, has_patches) = decode_inode_row(row)?;
+    let mut slot = Slot::new(inode, parent);
+    slot.has_patches = has_patches;
+    Ok(slot)
+}
