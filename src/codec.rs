@@ -442,7 +442,9 @@ mod tests {
             .opt(None::<u8>, |w, v| {
                 w.u8(v);
             })
-            .opt(Some(9), |w, v| drop(w.u8(v)));
+            .opt(Some(9), |w, v| {
+                w.u8(v);
+            });
         writer.list([7_u16, 8], |w, v| {
             w.u16(v);
         });

@@ -12,4 +12,5 @@
 pub use vfs;
 
 pub mod codec;
+pub mod crypto;
 pub mod env;
