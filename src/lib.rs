@@ -12,3 +12,4 @@
 pub use vfs;
 
 pub mod env;
+pub mod store;
