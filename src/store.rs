@@ -27,11 +27,11 @@ mod suite;
 mod url;
 
 pub use error::{Error, ErrorKind};
-pub use fault::{Fault, FaultOp, FaultStore};
+pub use fault::{Fault, FaultHook, FaultOp, FaultRule, FaultRuleId, FaultStore};
 pub use file::FileStore;
 pub use memory::MemoryStore;
-pub use name::ObjectName;
-pub use url::{StoreUrl, open};
+pub use name::{NameError, ObjectName};
+pub use url::{Create, StoreUrl, open};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -114,4 +114,11 @@ pub trait BlobStore: std::fmt::Debug + Send + Sync + 'static {
 
     /// Removes an object.
     async fn delete(&self, name: &ObjectName) -> Result<()>;
+}
+
+/// The part of an object of `len` bytes that `range` asks for.
+fn clip(range: Option<Range<u64>>, len: u64) -> Range<u64> {
+    let Some(range) = range else { return 0..len };
+    let start = range.start.min(len);
+    start..range.end.clamp(start, len)
 }
