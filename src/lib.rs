@@ -13,5 +13,9 @@ pub use vfs;
 
 pub mod codec;
 pub mod crypto;
+pub mod data;
 pub mod env;
+pub mod ids;
+pub mod log;
+pub mod meta;
 pub mod store;

@@ -9,13 +9,12 @@
 mod local;
 mod table;
 
-use super::pack::{self, DirEntry, PackDir, PackScope};
+use super::pack::{self, DirEntry, PackDir};
 use super::parts::PartCache;
 use super::{Error, Result};
-use crate::crypto::block::{self, Codec};
-use crate::crypto::ids::Epoch;
-use crate::crypto::keys::{EpochKeys, NamespaceKeys};
-use crate::crypto::{ObjectType, names};
+use crate::crypto::block::{self, BlockHead};
+use crate::crypto::compress::{Codec, compress};
+use crate::crypto::{Epoch, EpochKeys, NamespaceKeys, names};
 use crate::env::Env;
 use crate::ids::{BlockId, NamespaceId, PackId};
 use crate::log::record::PackInfo;
@@ -30,39 +29,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use table::PackTable;
 
+pub use crate::crypto::block::BlockType;
+pub use crate::crypto::compress::Compression;
+pub use local::CacheStats;
 pub use table::CommitPart;
-
-/// Longest plaintext of a block, bytes.
-pub const PLAIN_LEN_MAX: u32 = 4 << 20;
-
-/// What a block holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BlockKind {
-    /// Part of a file.
-    Data,
-    /// A node of a manifest or checkpoint.
-    Node,
-}
-
-impl BlockKind {
-    fn object_type(self) -> ObjectType {
-        match self {
-            Self::Data => ObjectType::Block,
-            Self::Node => ObjectType::TreeNode,
-        }
-    }
-}
-
-/// How blocks are compressed before they are sealed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Compression {
-    /// Not at all.
-    None,
-    /// LZ4.
-    Lz4,
-    /// zstd with this level, 1 to 19.
-    Zstd(i32),
-}
 
 /// The keys of one namespace that this machine holds.
 pub struct Keyring {
@@ -81,11 +51,10 @@ impl std::fmt::Debug for Keyring {
 }
 
 impl Keyring {
-    /// The newest epoch and its keys: what new objects are sealed under.
+    /// The keys of the newest epoch: what new objects are sealed under.
     #[must_use]
-    pub fn current(&self) -> (Epoch, &EpochKeys) {
-        let (epoch, keys) = self.epochs.last_key_value().expect("a keyring has at least one epoch");
-        (*epoch, keys)
+    pub fn current(&self) -> &EpochKeys {
+        self.epochs.values().next_back().expect("a keyring has at least one epoch")
     }
 
     /// The keys of `epoch`, if this machine holds them.
@@ -194,11 +163,8 @@ impl Blocks {
 
     /// The id of a block with this plaintext.
     #[must_use]
-    pub fn id(&self, kind: BlockKind, plain: &[u8]) -> BlockId {
-        match kind {
-            BlockKind::Data => self.keyring.fixed.block_id(plain),
-            BlockKind::Node => self.keyring.fixed.tree_id(plain),
-        }
+    pub fn id(&self, kind: BlockType, plain: &[u8]) -> BlockId {
+        block::block_id(&self.keyring.fixed, kind, plain)
     }
 
     /// Where a block is; `None` if it is nowhere.
@@ -216,63 +182,42 @@ impl Blocks {
     }
 
     /// Keeps a block and answers its id.
-    pub fn add(&self, kind: BlockKind, plain: &[u8]) -> Result<BlockId> {
+    pub fn add(&self, kind: BlockType, plain: &[u8]) -> Result<BlockId> {
         let id = self.id(kind, plain);
-        if self.policy.dedup || kind == BlockKind::Node {
+        if self.policy.dedup || kind == BlockType::Tree {
             let known = self.place(&id)?;
             if known.is_some_and(|place| self.table.lock().is_trusted(place.pack)) {
                 self.counters.deduplicated.fetch_add(1, Ordering::Relaxed);
                 return Ok(id);
             }
         }
-        let (epoch, keys) = self.keyring.current();
-        let (codec, packed) = self.compress(plain);
-        let body = packed.as_deref().unwrap_or(plain);
-        let mut record = Vec::with_capacity(body.len() + 28);
-        let header = block::Header {
-            namespace: self.keyring.namespace,
-            epoch,
-            kind: kind.object_type(),
-            id,
-            codec,
-            plain_len: plain.len() as u32,
-        };
-        block::seal(&self.env, keys, &header, body, &mut record);
+        let keys = self.keyring.current();
+        let (codec, body) = compress(plain, self.policy.compression);
+        let head =
+            BlockHead { block_type: kind, id, codec, plain_len: plain.len() as u32 };
+        let mut record = Vec::with_capacity(body.len() + block::OVERHEAD);
+        block::seal(&self.env, keys, &head, &body, &mut record);
         let place = BlockPlace {
             pack: PackId([0; 16]),
             offset: 0,
             sealed_len: record.len() as u32,
-            plain_len: plain.len() as u32,
-            epoch: epoch.0,
+            plain_len: head.plain_len,
+            epoch: keys.epoch().0,
             codec: codec.code(),
-            kind: kind.object_type().code(),
+            kind: kind.code(),
         };
         self.append(id, place, &record)?;
         self.counters.sealed.fetch_add(1, Ordering::Relaxed);
         Ok(id)
     }
 
-    fn compress(&self, plain: &[u8]) -> (Codec, Option<Vec<u8>>) {
-        let pays = |packed: &Vec<u8>| packed.len() <= plain.len() - plain.len() / 16;
-        let packed = match self.policy.compression {
-            Compression::None => return (Codec::Raw, None),
-            Compression::Lz4 => (Codec::Lz4, lz4_flex::block::compress(plain)),
-            Compression::Zstd(level) => match zstd::bulk::compress(plain, level) {
-                Ok(packed) => (Codec::Zstd, packed),
-                Err(_) => return (Codec::Raw, None),
-            },
-        };
-        if plain.len() >= 16 && pays(&packed.1) { (packed.0, Some(packed.1)) } else { (Codec::Raw, None) }
-    }
-
     fn append(&self, id: BlockId, place: BlockPlace, record: &[u8]) -> Result<()> {
-        let (epoch, keys) = self.keyring.current();
-        let scope = PackScope { data_key: &keys.data, namespace: self.keyring.namespace, epoch };
-        self.table.lock().append((id, place), record, scope, self.policy.pack_size_max, &self.env)
+        let size_max = self.policy.pack_size_max;
+        self.table.lock().append((id, place), record, self.keyring.current(), size_max, &self.env)
     }
 
     /// The plaintext of a block.
-    pub async fn get(&self, kind: BlockKind, id: BlockId) -> Result<Bytes> {
+    pub async fn get(&self, kind: BlockType, id: BlockId) -> Result<Bytes> {
         if let Some(block) = self.open_blocks.get(&id) {
             self.counters.hits.fetch_add(1, Ordering::Relaxed);
             return Ok(block);
@@ -296,7 +241,7 @@ impl Blocks {
         Ok(block)
     }
 
-    async fn read_and_open(&self, kind: BlockKind, id: BlockId, place: &BlockPlace) -> Result<Bytes> {
+    async fn read_and_open(&self, kind: BlockType, id: BlockId, place: &BlockPlace) -> Result<Bytes> {
         let record = self.record(place).await?;
         self.open_record(kind, id, place, &record)
     }
@@ -304,13 +249,13 @@ impl Blocks {
     /// Opens a block's record and checks that it is the block asked for.
     pub fn open_record(
         &self,
-        kind: BlockKind,
+        kind: BlockType,
         id: BlockId,
         place: &BlockPlace,
         record: &[u8],
     ) -> Result<Bytes> {
         let corrupt = |reason: String| Error::Corrupt { id, pack: place.pack, reason };
-        if place.kind != kind.object_type().code() {
+        if place.kind != kind.code() {
             return Err(corrupt("it is a block of another type".into()));
         }
         let keys = self
@@ -319,15 +264,9 @@ impl Blocks {
             .ok_or_else(|| corrupt(format!("no key for epoch {}", place.epoch)))?;
         let codec = Codec::from_code(place.codec)
             .ok_or_else(|| corrupt(format!("unknown compression {}", place.codec)))?;
-        let header = block::Header {
-            namespace: self.keyring.namespace,
-            epoch: Epoch(place.epoch),
-            kind: kind.object_type(),
-            id,
-            codec,
-            plain_len: place.plain_len,
-        };
-        let plain = block::open(keys, &self.keyring.fixed, &header, record)
+        let head = BlockHead { block_type: kind, id, codec, plain_len: place.plain_len };
+        let plain = block::open(keys, &head, record)
+            .and_then(|body| block::decode(&self.keyring.fixed, &head, body))
             .map_err(|error| corrupt(error.to_string()))?;
         Ok(plain.into())
     }
@@ -369,7 +308,7 @@ impl Blocks {
             .keyring
             .epoch(info.epoch)
             .ok_or(pack::Error::Corrupt { pack: info.pack, part: "epoch" })?;
-        Ok(ObjectName::from_prf(names::pack(&keys.name, info.pack)))
+        Ok(crate::log::object_name(&names::pack(keys, info.pack)))
     }
 
     /// Reads and checks the directory of a pack in the store.
@@ -379,13 +318,8 @@ impl Blocks {
         if info.size < pack::HEADER_LEN + pack::TRAILER_LEN {
             return Err(corrupt("length"));
         }
-        let scope = PackScope {
-            data_key: &keys.data,
-            namespace: self.keyring.namespace,
-            epoch: Epoch(info.epoch),
-        };
         let header = self.read_store(info, 0..pack::HEADER_LEN).await?;
-        let reader = PackDir::open(scope, info.pack, &header)?;
+        let reader = PackDir::open(keys, info.pack, &header)?;
         let trailer = self.read_store(info, info.size - pack::TRAILER_LEN..info.size).await?;
         let place = reader.trailer(&trailer, info.size)?;
         let dir = self.read_store(info, place.offset..place.offset + place.len).await?;
@@ -418,7 +352,7 @@ impl Blocks {
     /// Packs that are closed and not yet in the store, oldest first.
     #[must_use]
     pub fn packs_in(&self, state: PackState) -> Vec<PackInfo> {
-        self.table.lock().packs_in(state)
+        self.table.lock().rows_in(state).into_iter().map(|row| row.info).collect()
     }
 
     /// Bytes of packs that are not yet in the store.

@@ -3,7 +3,7 @@
 //! Nodes hold 256 ids. A change writes the nodes on the way to what changed and
 //! shares all others, so its cost is logarithmic in the size of the file.
 
-use super::blocks::{BlockKind, Blocks};
+use super::blocks::{BlockType, Blocks};
 use super::{Error, Result};
 use crate::codec::Writer;
 use crate::ids::BlockId;
@@ -62,7 +62,7 @@ impl Node {
 }
 
 async fn read(blocks: &Blocks, id: BlockId, level: u8) -> Result<Node> {
-    Node::parse(id, blocks.get(BlockKind::Node, id).await?, level)
+    Node::parse(id, blocks.get(BlockType::Tree, id).await?, level)
 }
 
 fn write(blocks: &Blocks, level: u8, ids: &[Option<BlockId>]) -> Result<BlockId> {
@@ -71,7 +71,7 @@ fn write(blocks: &Blocks, level: u8, ids: &[Option<BlockId>]) -> Result<BlockId>
     for id in ids {
         w.raw(&id.unwrap_or(HOLE).0);
     }
-    blocks.add(BlockKind::Node, w.as_slice())
+    blocks.add(BlockType::Tree, w.as_slice())
 }
 
 /// The block with number `block`; `None` is a hole.

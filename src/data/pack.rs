@@ -6,12 +6,11 @@
 
 use crate::codec::{DecodeError, Problem, Reader, Writer};
 use crate::crypto::aead::AeadKey;
+use crate::crypto::context::pack_context;
 use crate::crypto::envelope::padme;
-use crate::crypto::ids::Epoch;
-use crate::crypto::kdf;
-use crate::crypto::secret::Key32;
+use crate::crypto::{EpochKeys, kdf};
 use crate::env::Env;
-use crate::ids::{BlockId, Hash, NamespaceId, PackId};
+use crate::ids::{BlockId, Hash, PackId};
 use crate::log::record::PackInfo;
 use crate::meta::row::BlockPlace;
 use std::fs::File;
@@ -64,11 +63,9 @@ struct PackKeys {
 }
 
 impl PackKeys {
-    fn new(data_key: &Key32, ns: NamespaceId, epoch: u32, pack: PackId, salt: &[u8; 32]) -> Self {
-        let mut context = Writer::new();
-        context.lp(b"tgcryptfs").u8(1).u8(0x10).raw(&ns.0).u32(epoch).raw(&pack.0);
-        let context = context.into_vec();
-        let prk = kdf::extract(salt, data_key.expose());
+    fn new(keys: &EpochKeys, pack: PackId, salt: &[u8; 32]) -> Self {
+        let context = pack_context(keys.namespace(), keys.epoch(), pack);
+        let prk = kdf::extract(salt, keys.data_key().expose());
         let commit = kdf::derive_public(&prk, "pack-commit", &[&context]);
         let key = AeadKey::new(&kdf::derive(&prk, "pack-key", &[&context]));
         Self { context, commit, key }
@@ -127,28 +124,17 @@ impl std::fmt::Debug for PackWriter {
     }
 }
 
-/// What a writer needs to know of where it is.
-#[derive(Clone, Copy, Debug)]
-pub struct PackScope<'a> {
-    /// Key of the epoch's data.
-    pub data_key: &'a Key32,
-    /// The namespace.
-    pub namespace: NamespaceId,
-    /// The epoch.
-    pub epoch: Epoch,
-}
-
 impl PackWriter {
     /// Starts a pack in a new file at `path`.
-    pub fn create(scope: PackScope<'_>, id: PackId, path: &Path, env: &Env) -> io::Result<Self> {
+    pub fn create(epoch: &EpochKeys, id: PackId, path: &Path, env: &Env) -> io::Result<Self> {
         let salt = env.random_array::<32>();
-        let keys = PackKeys::new(scope.data_key, scope.namespace, scope.epoch.0, id, &salt);
+        let keys = PackKeys::new(epoch, id, &salt);
         let file = File::options().read(true).write(true).create_new(true).open(path)?;
         file.write_all_at(&[salt, keys.commit].concat(), 0)?;
         let file = Arc::new(file);
         Ok(Self {
             id,
-            epoch: scope.epoch.0,
+            epoch: epoch.epoch().0,
             file,
             keys,
             len: HEADER_LEN,
@@ -160,7 +146,7 @@ impl PackWriter {
     /// Goes on with a pack after a restart: what lies behind `len` was never
     /// committed and is cut off.
     pub fn resume(
-        scope: PackScope<'_>,
+        epoch: &EpochKeys,
         id: PackId,
         path: &Path,
         len: u64,
@@ -173,8 +159,8 @@ impl PackWriter {
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the open pack is shorter than committed"));
         }
         file.set_len(len)?;
-        let keys = PackKeys::new(scope.data_key, scope.namespace, scope.epoch.0, id, &salt);
-        let epoch = scope.epoch.0;
+        let keys = PackKeys::new(epoch, id, &salt);
+        let epoch = epoch.epoch().0;
         Ok(Self { id, epoch, file: Arc::new(file), keys, len, synced_len: len, entries })
     }
 
@@ -201,7 +187,7 @@ impl PackWriter {
     pub fn has_room(&self, len: usize, size_max: u64) -> bool {
         let dir = SEAL_LEN + 4 + (ENTRY_LEN * (self.entries.len() + 1)) as u64;
         let size = self.len + len as u64 + dir + TRAILER_LEN;
-        self.entries.len() < ENTRIES_MAX && padme(size) <= size_max
+        self.entries.len() < ENTRIES_MAX && padme(size as usize) as u64 <= size_max
     }
 
     /// Appends a sealed block; `place` lacks pack and offset.
@@ -238,7 +224,7 @@ impl PackWriter {
         let count = self.entries.len();
         let plain_len = 4 + ENTRY_LEN * count;
         let size = self.len + SEAL_LEN + plain_len as u64 + TRAILER_LEN;
-        let padding = (padme(size) - size) as usize;
+        let padding = padme(size as usize) - size as usize;
         let mut plain = Writer::with_capacity(plain_len + padding);
         plain.list(&self.entries, encode_entry);
         plain.zeros(padding);
@@ -283,10 +269,10 @@ pub struct DirPlace {
 
 impl PackDir {
     /// Checks the first 64 bytes of a pack.
-    pub fn open(scope: PackScope<'_>, pack: PackId, header: &[u8]) -> Result<Self, Error> {
+    pub fn open(epoch: &EpochKeys, pack: PackId, header: &[u8]) -> Result<Self, Error> {
         let corrupt = || Error::Corrupt { pack, part: "header" };
         let (salt, commit) = header.split_first_chunk::<32>().ok_or_else(corrupt)?;
-        let keys = PackKeys::new(scope.data_key, scope.namespace, scope.epoch.0, pack, salt);
+        let keys = PackKeys::new(epoch, pack, salt);
         if !bool::from(keys.commit.ct_eq(commit)) {
             return Err(corrupt());
         }

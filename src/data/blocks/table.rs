@@ -3,8 +3,8 @@
 
 use super::{Error, Keyring, Result};
 use crate::codec::{DecodeError, Reader as Decoder, Writer};
-use crate::crypto::ids::Epoch;
-use crate::data::pack::{self, DirEntry, PackScope, PackWriter, decode_entry, encode_entry};
+use crate::crypto::EpochKeys;
+use crate::data::pack::{self, DirEntry, PackWriter, decode_entry, encode_entry};
 use crate::data::parts::parse_pack_id;
 use crate::env::Env;
 use crate::ids::{BlockId, Hash, PackId};
@@ -157,11 +157,7 @@ impl PackTable {
             let missing = std::io::Error::other(format!("no key for epoch {}", info.epoch));
             let writer = match keyring.epoch(info.epoch) {
                 None => Err(missing),
-                Some(keys) => {
-                    let (namespace, epoch) = (keyring.namespace, Epoch(info.epoch));
-                    let scope = PackScope { data_key: &keys.data, namespace, epoch };
-                    PackWriter::resume(scope, info.pack, &path, info.size, entries)
-                }
+                Some(keys) => PackWriter::resume(keys, info.pack, &path, info.size, entries),
             };
             // It is finished rather than continued, so that at most one is open.
             self.closing.push(writer.map_err(|source| Error::Cache { path, source })?);
@@ -212,7 +208,7 @@ impl PackTable {
         &mut self,
         (id, place): DirEntry,
         record: &[u8],
-        scope: PackScope<'_>,
+        keys: &EpochKeys,
         size_max: u64,
         env: &Env,
     ) -> Result<()> {
@@ -221,7 +217,7 @@ impl PackTable {
         }
         let mut writer = match self.writer.take() {
             Some(writer) => writer,
-            None => self.start_pack(scope, env)?,
+            None => self.start_pack(keys, env)?,
         };
         let pack = writer.id;
         let placed = writer.append(id, place, record);
@@ -233,16 +229,16 @@ impl PackTable {
         Ok(())
     }
 
-    fn start_pack(&mut self, scope: PackScope<'_>, env: &Env) -> Result<PackWriter> {
+    fn start_pack(&mut self, keys: &EpochKeys, env: &Env) -> Result<PackWriter> {
         let id = PackId::random(env);
         let path = self.path(id);
-        let created = PackWriter::create(scope, id, &path, env);
+        let created = PackWriter::create(keys, id, &path, env);
         let writer = created.map_err(|source| {
             // Nothing refers to it yet; an empty file must not stay behind.
             let _ = std::fs::remove_file(&path);
             Error::Cache { path, source }
         })?;
-        let (epoch, dir_hash) = (scope.epoch.0, Hash([0; 32]));
+        let (epoch, dir_hash) = (keys.epoch().0, Hash([0; 32]));
         let info = PackInfo { pack: id, epoch, size: 0, dir_hash };
         self.learn(PackRow { state: PackState::Open, info });
         if let Some(known) = self.packs.get_mut(&id) {

@@ -53,46 +53,22 @@ pub enum Table {
     Patch,
 }
 
-/// The statements of one table.
-macro_rules! statements {
-    ($table:expr, $sql:literal) => {
+/// The name of a table between two pieces of SQL.
+macro_rules! sql {
+    ($table:expr, $before:literal, $after:literal) => {
         match $table {
-            Table::Single => concat_sql!($sql, "single"),
-            Table::Ino => concat_sql!($sql, "ino"),
-            Table::Dent => concat_sql!($sql, "dent"),
-            Table::Link => concat_sql!($sql, "link"),
-            Table::Block => concat_sql!($sql, "blk"),
-            Table::Pack => concat_sql!($sql, "pack"),
-            Table::Outbox => concat_sql!($sql, "outbox"),
-            Table::Sending => concat_sql!($sql, "sending"),
-            Table::OpenDir => concat_sql!($sql, "opendir"),
-            Table::Orphan => concat_sql!($sql, "orphan"),
-            Table::Patch => concat_sql!($sql, "patch"),
+            Table::Single => concat!($before, "single", $after),
+            Table::Ino => concat!($before, "ino", $after),
+            Table::Dent => concat!($before, "dent", $after),
+            Table::Link => concat!($before, "link", $after),
+            Table::Block => concat!($before, "blk", $after),
+            Table::Pack => concat!($before, "pack", $after),
+            Table::Outbox => concat!($before, "outbox", $after),
+            Table::Sending => concat!($before, "sending", $after),
+            Table::OpenDir => concat!($before, "opendir", $after),
+            Table::Orphan => concat!($before, "orphan", $after),
+            Table::Patch => concat!($before, "patch", $after),
         }
-    };
-}
-
-macro_rules! concat_sql {
-    ("select", $t:literal) => {
-        concat!("SELECT v FROM ", $t, " WHERE k = ?1")
-    };
-    ("upsert", $t:literal) => {
-        concat!("INSERT INTO ", $t, " (k, v) VALUES (?1, ?2) ON CONFLICT (k) DO UPDATE SET v = ?2")
-    };
-    ("delete", $t:literal) => {
-        concat!("DELETE FROM ", $t, " WHERE k = ?1")
-    };
-    ("range", $t:literal) => {
-        concat!("SELECT k, v FROM ", $t, " WHERE k > ?1 AND k <= ?2 ORDER BY k LIMIT ?3")
-    };
-    ("scan", $t:literal) => {
-        concat!("SELECT k, v FROM ", $t, " ORDER BY k")
-    };
-    ("count", $t:literal) => {
-        concat!("SELECT count(*) FROM ", $t)
-    };
-    ("name", $t:literal) => {
-        $t
     };
 }
 
@@ -100,31 +76,31 @@ impl Table {
     /// Its name in the file.
     #[must_use]
     pub fn name(self) -> &'static str {
-        statements!(self, "name")
+        sql!(self, "", "")
     }
 
     pub(super) fn select(self) -> &'static str {
-        statements!(self, "select")
+        sql!(self, "SELECT v FROM ", " WHERE k = ?1")
     }
 
     pub(super) fn upsert(self) -> &'static str {
-        statements!(self, "upsert")
+        sql!(self, "INSERT INTO ", " (k, v) VALUES (?1, ?2) ON CONFLICT (k) DO UPDATE SET v = ?2")
     }
 
     pub(super) fn delete(self) -> &'static str {
-        statements!(self, "delete")
+        sql!(self, "DELETE FROM ", " WHERE k = ?1")
     }
 
     pub(super) fn range(self) -> &'static str {
-        statements!(self, "range")
+        sql!(self, "SELECT k, v FROM ", " WHERE k > ?1 AND k <= ?2 ORDER BY k LIMIT ?3")
     }
 
     pub(super) fn scan(self) -> &'static str {
-        statements!(self, "scan")
+        sql!(self, "SELECT k, v FROM ", " ORDER BY k")
     }
 
     pub(super) fn count(self) -> &'static str {
-        statements!(self, "count")
+        sql!(self, "SELECT count(*) FROM ", "")
     }
 
     pub(super) fn has_int_key(self) -> bool {
