@@ -4,4 +4,5 @@
 pub mod db;
 pub mod fold;
 pub mod row;
+pub mod singles;
 pub mod state;

@@ -92,6 +92,11 @@ pub trait BlobStore: std::fmt::Debug + Send + Sync + 'static {
     /// What this store can do.
     fn capabilities(&self) -> Capabilities;
 
+    /// Bytes that still fit, where that is known.
+    fn space(&self) -> Option<u64> {
+        None
+    }
+
     /// Where it is, for people: a URL without secrets.
     fn location(&self) -> String;
 

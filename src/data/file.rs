@@ -88,12 +88,13 @@ pub struct FileState {
 }
 
 impl FileState {
-    /// Hands the current changes to a commit; says whether there are any.
+    /// Hands the current changes to a commit; says whether there are any, or
+    /// patches that could be merged.
     pub fn freeze(&mut self) -> bool {
-        if self.current.is_empty() {
-            return self.frozen.is_some();
-        }
         debug_assert!(self.frozen.is_none(), "one commit at a time");
+        if self.current.is_empty() && self.patches.is_empty() {
+            return false;
+        }
         self.frozen = Some(std::mem::take(&mut self.current));
         true
     }
@@ -109,9 +110,51 @@ impl FileState {
         Recipe::new(self.layers(), block, range)
     }
 
+    /// The first block at or behind `block` that any layer says something of.
+    #[must_use]
+    pub fn next_touched(&self, block: u64, block_size: u64) -> Option<u64> {
+        let in_layer = |layer: &Layer| {
+            let staged = layer.staged.range(block..).next().map(|(block, _)| *block);
+            let held = layer.extents.next_held(block * block_size).map(|at| at / block_size);
+            staged.into_iter().chain(held).min()
+        };
+        self.layers().filter_map(in_layer).min()
+    }
+
     /// Whether nothing is left that the stored content does not have.
     #[must_use]
     pub fn is_clean(&self) -> bool {
         self.current.is_empty() && self.frozen.is_none()
+    }
+}
+
+impl FileState {
+    /// Makes `range` read as zeros. `stored` are the blocks of it that the stored
+    /// content has; with `has_inline` the stored content is one short run.
+    pub fn zero(&mut self, range: Range<u64>, block_size: u64, stored: &[u64], has_inline: bool) {
+        let first_whole = range.start.div_ceil(block_size);
+        let end_whole = range.end / block_size;
+        let blocks_of = |layer: &Layer| {
+            let mut blocks: Vec<u64> = layer.staged.keys().copied().collect();
+            blocks.extend(layer.extents.blocks(block_size));
+            blocks
+        };
+        let mut held: Vec<u64> = self.layers().flat_map(blocks_of).collect();
+        held.extend_from_slice(stored);
+        held.extend(has_inline.then_some(0));
+        held.sort_unstable();
+        held.dedup();
+        self.current.extents.remove(range.clone());
+        for block in held {
+            if (first_whole..end_whole).contains(&block) {
+                self.current.staged.insert(block, None);
+            } else {
+                let start = (block * block_size).max(range.start);
+                let end = ((block + 1) * block_size).min(range.end);
+                if start < end {
+                    self.current.extents.insert(start, Bytes::from(vec![0; (end - start) as usize]));
+                }
+            }
+        }
     }
 }

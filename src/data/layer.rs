@@ -45,24 +45,8 @@ impl Layer {
         if !size.is_multiple_of(block_size) && self.staged.get(&partial).is_some_and(Option::is_some)
         {
             // The sealed block still holds the old tail: hide it under zeros.
-            self.zero(size..(partial + 1) * block_size, block_size);
-        }
-    }
-
-    /// Makes `range` read as zeros; whole blocks become holes.
-    pub fn zero(&mut self, range: Range<u64>, block_size: u64) {
-        let mut at = range.start;
-        self.extents.remove(range.clone());
-        while at < range.end {
-            let block = at / block_size;
-            let block_end = (block + 1) * block_size;
-            let to = block_end.min(range.end);
-            if at == block * block_size && to == block_end {
-                self.staged.insert(block, None);
-            } else {
-                self.extents.insert(at, Bytes::from(vec![0; (to - at) as usize]));
-            }
-            at = to;
+            let hidden = (partial + 1) * block_size - size;
+            self.extents.insert(size, Bytes::from(vec![0; hidden as usize]));
         }
     }
 }

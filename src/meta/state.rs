@@ -137,6 +137,8 @@ pub struct FrozenInode {
     pub has_data: bool,
     /// Whether the database holds patches of it.
     pub has_patches: bool,
+    /// Bytes its stored content takes.
+    pub used: u64,
 }
 
 /// What one commit takes: everything that changed up to a moment.
@@ -154,6 +156,17 @@ pub struct Frozen {
     pub groups: Vec<u8>,
     /// The time of the last op.
     pub hlc: Hlc,
+    /// How many inodes there are.
+    pub inode_count: u64,
+}
+
+/// How much there is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Bytes of blocks and inline data that files take.
+    pub bytes: u64,
+    /// Inodes that have a name.
+    pub inodes: u64,
 }
 
 /// The namespace as of now.
@@ -175,13 +188,15 @@ pub struct State {
     pub seq: u64,
     /// Unsaved file data, bytes.
     pub dirty_bytes: u64,
+    /// How much there is, as of the last commit in bytes, as of now in inodes.
+    pub usage: Usage,
     sweep: u64,
 }
 
 impl State {
     /// Starts from what the database holds.
     #[must_use]
-    pub fn new(db: Reader, name_key: [u8; 32], hlc: Hlc) -> Self {
+    pub fn new(db: Reader, name_key: [u8; 32], hlc: Hlc, usage: Usage) -> Self {
         Self {
             db,
             name_key,
@@ -196,6 +211,7 @@ impl State {
             hlc,
             seq: 0,
             dirty_bytes: 0,
+            usage,
             sweep: 1,
         }
     }
@@ -373,9 +389,9 @@ impl State {
         self.dirty.is_empty() && self.dents.is_empty() && self.links.is_empty() && self.groups.is_empty()
     }
 
-    /// Takes everything that changed for a commit. What is taken stays visible
-    /// until [`State::thaw`].
-    pub fn freeze(&mut self) -> Frozen {
+    /// Takes everything that changed for a commit, which may add `ticks` groups of
+    /// its own. What is taken stays visible until [`State::thaw`].
+    pub fn freeze(&mut self, ticks: u64) -> Frozen {
         self.frozen_dents = Arc::new(std::mem::take(&mut self.dents));
         self.frozen_links = Arc::new(std::mem::take(&mut self.links));
         let mut inodes = Vec::with_capacity(self.dirty.len());
@@ -393,8 +409,12 @@ impl State {
                 parent: slot.parent,
                 has_data,
                 has_patches: slot.has_patches,
+                used: slot.inode.used,
             });
         }
+        // Times for the groups that the commit adds itself, before any later op.
+        self.hlc = Hlc(self.hlc.0 + ticks);
+        self.dirty_bytes = 0;
         Frozen {
             seq: self.seq,
             inodes,
@@ -402,6 +422,7 @@ impl State {
             links: self.frozen_links.clone(),
             groups: std::mem::take(&mut self.groups),
             hlc: self.hlc,
+            inode_count: self.usage.inodes,
         }
     }
 

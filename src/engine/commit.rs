@@ -1,0 +1,349 @@
+//! Commits: everything that changed up to a moment, on this machine's disk.
+//!
+//! In this order: take what changed; turn unsaved data into blocks and patches;
+//! make the packs durable; write one transaction that holds the state, the
+//! places of blocks and the ops to send. A crash anywhere leaves the state of
+//! the last transaction. A commit that fails keeps what it took and is taken up
+//! by the next, so nothing is lost while the process lives.
+
+use super::content::{Saved, Work};
+use super::error::told;
+use super::{Error, Inner, Numbers, Result, file_of};
+use crate::codec::Writer;
+use crate::data::blocks::CommitPart;
+use crate::data::file::{PatchRow, Patches};
+use crate::ids::Hlc;
+use crate::log::op::{Group, Op};
+use crate::meta::db::{self, Key, Table, Txn};
+use crate::meta::singles::{Position, Single};
+use crate::meta::state::{Frozen, FrozenInode, Usage, encode_slot};
+use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::Ordering;
+
+/// Encoded ops of one group that a commit adds, bytes; a group is never split
+/// over segments.
+const GROUP_LEN_MAX: usize = 64 << 10;
+/// Groups a commit may add: enough for every file to have one of its own.
+const TICKS: u64 = 1 << 14;
+
+/// What only the running commit touches.
+#[derive(Debug, Default)]
+pub(crate) struct Committer {
+    running: Option<Running>,
+    /// Files of which the database holds patches.
+    pub(super) patched: BTreeSet<u64>,
+    /// The last row of the outbox.
+    pub(super) last_outbox: i64,
+}
+
+/// A commit that is not on disk yet.
+#[derive(Debug)]
+struct Running {
+    frozen: Frozen,
+    merge_all: bool,
+    saved: HashMap<u64, Saved>,
+    part: CommitPart,
+}
+
+impl Inner {
+    /// Makes every change so far survive a crash of this machine.
+    pub(super) async fn commit(&self) -> vfs::Result<()> {
+        let wanted = self.state.lock().seq;
+        if self.is_committed(wanted) {
+            return Ok(());
+        }
+        let mut committer = self.committer.lock().await;
+        self.finish(&mut committer).await.map_err(told)?;
+        if !self.is_committed(wanted) {
+            self.run(&mut committer, false).await.map_err(told)?;
+        }
+        Ok(())
+    }
+
+    /// Commits everything, with all patches merged into blocks and the open pack
+    /// closed, so that it can be uploaded.
+    pub(super) async fn commit_for_upload(&self, committer: &mut Committer) -> Result<()> {
+        self.finish(committer).await?;
+        for ino in committer.patched.clone() {
+            let mut state = self.state.lock();
+            if file_of(&mut state, ino)?.is_some() {
+                state.mark_dirty(ino);
+            }
+        }
+        self.run(committer, true).await
+    }
+
+    /// Takes up a commit that failed.
+    async fn finish(&self, committer: &mut Committer) -> Result<()> {
+        if committer.running.is_some() { self.work_off(committer).await } else { Ok(()) }
+    }
+
+    async fn run(&self, committer: &mut Committer, merge_all: bool) -> Result<()> {
+        let frozen = self.state.lock().freeze(TICKS);
+        let (saved, part) = (HashMap::new(), CommitPart::default());
+        committer.running = Some(Running { frozen, merge_all, saved, part });
+        self.work_off(committer).await
+    }
+
+    async fn work_off(&self, committer: &mut Committer) -> Result<()> {
+        let Some(running) = &mut committer.running else { return Ok(()) };
+        if self.is_broken.load(Ordering::Acquire) {
+            let source = std::io::Error::other("an earlier sync failed; restart to go on");
+            return Err(Error::Local { path: self.settings.state_dir.clone(), source });
+        }
+        self.save_files(running).await?;
+        if running.merge_all {
+            self.blocks.close_pack();
+        }
+        let part = blocking(|| self.blocks.prepare_commit());
+        running.part.absorb(part.map_err(|error| self.broken_unless_full(error.into()))?);
+        let written = blocking(|| self.write_transaction(running, committer.last_outbox + 1));
+        let written = written.map_err(|error| self.broken_unless_full(error.into()))?;
+        self.blocks.committed(&running.part);
+        self.settle(running, &written.patch_rows);
+        for frozen in &running.frozen.inodes {
+            let is_patched = running.saved.get(&frozen.ino).map(|saved| saved.has_patches);
+            match (is_patched, &frozen.inode) {
+                (Some(true), _) => drop(committer.patched.insert(frozen.ino)),
+                (Some(false), _) | (None, None) => drop(committer.patched.remove(&frozen.ino)),
+                (None, Some(_)) => {}
+            }
+        }
+        committer.last_outbox = written.last_outbox;
+        self.committed.fetch_max(running.frozen.seq, Ordering::AcqRel);
+        committer.running = None;
+        Ok(())
+    }
+
+    /// After a failed sync nobody knows what is on disk: only a full disk is
+    /// known to have changed nothing.
+    fn broken_unless_full(&self, error: Error) -> Error {
+        if error.kind() != vfs::ErrorKind::NoSpace {
+            self.is_broken.store(true, Ordering::Release);
+            log::error!("a commit to the local disk failed, nothing is written any more: {error}");
+        }
+        error
+    }
+
+    async fn save_files(&self, running: &mut Running) -> Result<()> {
+        for frozen in &running.frozen.inodes {
+            let Some(inode) = &frozen.inode else { continue };
+            if !frozen.has_data || running.saved.contains_key(&frozen.ino) {
+                continue;
+            }
+            let (layer, patches, patch_rows) = {
+                let mut state = self.state.lock();
+                let Some(file) = state.cached_slot(frozen.ino).and_then(|slot| slot.file.as_mut())
+                else {
+                    continue;
+                };
+                let layer = file.frozen.clone().unwrap_or_default();
+                (layer, file.patches.layer.clone(), file.patches.rows.clone())
+            };
+            let merge_all = running.merge_all;
+            let work = Work {
+                inode,
+                layer: &layer,
+                patches: &patches,
+                patch_rows: &patch_rows,
+                merge_all,
+            };
+            let saved = self.save_file(&work).await?;
+            running.saved.insert(frozen.ino, saved);
+        }
+        Ok(())
+    }
+
+    /// Ops that tell of the new content of files, in groups of bounded size.
+    fn write_groups(&self, running: &Running) -> Vec<u8> {
+        let mut w = Writer::new();
+        let mut hlc = running.frozen.hlc.0 - TICKS;
+        let (mut ops, mut len) = (Vec::new(), 0);
+        let mut flush = |ops: &mut Vec<Op>, len: &mut usize| {
+            if !ops.is_empty() {
+                hlc = (hlc + 1).min(running.frozen.hlc.0);
+                Group { hlc: Hlc(hlc), ops: std::mem::take(ops) }.encode(&mut w);
+                *len = 0;
+            }
+        };
+        for frozen in &running.frozen.inodes {
+            let (Some(inode), Some(saved)) = (&frozen.inode, running.saved.get(&frozen.ino)) else {
+                continue;
+            };
+            if inode.nlink == 0 || saved.has_patches {
+                continue;
+            }
+            let op = Op::Write {
+                ino: frozen.ino,
+                size: inode.size,
+                used: saved.used,
+                mtime: inode.mtime,
+                ctime: inode.ctime,
+                content: saved.content.clone(),
+            };
+            len += crate::log::op::INLINE_LEN_MAX.min(inode.size as usize) + 128;
+            ops.push(op);
+            if len >= GROUP_LEN_MAX || ops.len() >= crate::log::op::GROUP_OPS_MAX {
+                flush(&mut ops, &mut len);
+            }
+        }
+        flush(&mut ops, &mut len);
+        w.into_vec()
+    }
+
+    fn write_transaction(&self, running: &Running, outbox: i64) -> db::Result<Written> {
+        let mut groups = running.frozen.groups.clone();
+        groups.extend(self.write_groups(running));
+        let mut numbers = *self.numbers.lock();
+        numbers.reserved = numbers.next + Numbers::RESERVE;
+        let usage = self.usage_after(running);
+        let position = Position { next_number: numbers.reserved, hlc: running.frozen.hlc, usage };
+        let patch_rows = self.db.write(|txn| {
+            running.part.save(txn)?;
+            let rows = save_state(txn, &running.frozen, &running.saved)?;
+            if !groups.is_empty() {
+                txn.put(Table::Outbox, Key::Int(outbox), &groups)?;
+            }
+            position.save(txn)?;
+            Ok(rows)
+        })?;
+        self.numbers.lock().reserved = numbers.reserved;
+        let last_outbox = if groups.is_empty() { outbox - 1 } else { outbox };
+        Ok(Written { patch_rows, last_outbox })
+    }
+
+    fn usage_after(&self, running: &Running) -> Usage {
+        let bytes = self.state.lock().usage.bytes;
+        let mut usage = Usage { bytes, inodes: running.frozen.inode_count };
+        for frozen in &running.frozen.inodes {
+            if let Some(saved) = running.saved.get(&frozen.ino) {
+                let before = frozen.inode.as_ref().map_or(0, |inode| inode.used);
+                usage.bytes = (usage.bytes + saved.used).saturating_sub(before);
+            }
+            if frozen.inode.is_none() {
+                usage.bytes = usage.bytes.saturating_sub(frozen.used);
+            }
+        }
+        usage
+    }
+
+    /// Makes memory agree with what the transaction wrote.
+    fn settle(&self, running: &Running, patch_rows: &HashMap<u64, Vec<(u64, PatchRow)>>) {
+        let usage = self.usage_after(running);
+        let mut state = self.state.lock();
+        state.usage.bytes = usage.bytes;
+        for frozen in &running.frozen.inodes {
+            let Some(slot) = state.cached_slot(frozen.ino) else { continue };
+            let opens = slot.opens;
+            let Some(saved) = running.saved.get(&frozen.ino) else {
+                if let Some(file) = slot.file.as_mut().filter(|_| frozen.inode.is_none()) {
+                    file.frozen = None;
+                }
+                continue;
+            };
+            slot.inode.content = saved.content.clone();
+            slot.inode.used = saved.used;
+            slot.has_patches = saved.has_patches;
+            let Some(file) = &mut slot.file else { continue };
+            file.frozen = None;
+            if let Some(first) = saved.unpatched_from {
+                file.patches.forget_from(first, self.block_size);
+            }
+            for block in &saved.unpatched {
+                file.patches.forget(*block, self.block_size);
+            }
+            let rows = patch_rows.get(&frozen.ino).into_iter().flatten();
+            for ((block, row), (_, _, bytes)) in rows.zip(&saved.patches) {
+                file.patches.add(*block, *row, bytes.clone());
+            }
+            if opens == 0 && file.is_clean() && file.failure.is_none() {
+                slot.file = None;
+            }
+        }
+        state.thaw(&running.frozen);
+    }
+}
+
+/// What a transaction left to remember.
+struct Written {
+    patch_rows: HashMap<u64, Vec<(u64, PatchRow)>>,
+    last_outbox: i64,
+}
+
+/// Writes the rows of everything that changed.
+pub(super) fn save_state(
+    txn: &Txn<'_>,
+    frozen: &Frozen,
+    saved: &HashMap<u64, Saved>,
+) -> db::Result<HashMap<u64, Vec<(u64, PatchRow)>>> {
+    let mut patch_rows = HashMap::new();
+    for entry in &frozen.inodes {
+        save_inode(txn, entry, saved.get(&entry.ino), &mut patch_rows)?;
+    }
+    for (key, dent) in &*frozen.dents {
+        let bytes = key.bytes();
+        match dent {
+            Some(dent) => txn.put(Table::Dent, Key::Bytes(&bytes), &dent.encode())?,
+            None => txn.delete(Table::Dent, Key::Bytes(&bytes))?,
+        }
+    }
+    for (link, place) in &*frozen.links {
+        match place {
+            Some(place) => txn.put(Table::Link, Key::Bytes(&link.0), &place.bytes())?,
+            None => txn.delete(Table::Link, Key::Bytes(&link.0))?,
+        }
+    }
+    Ok(patch_rows)
+}
+
+fn save_inode(
+    txn: &Txn<'_>,
+    entry: &FrozenInode,
+    saved: Option<&Saved>,
+    patch_rows: &mut HashMap<u64, Vec<(u64, PatchRow)>>,
+) -> db::Result<()> {
+    let ino = entry.ino;
+    let Some(inode) = &entry.inode else {
+        txn.delete(Table::Ino, Key::ino(ino))?;
+        txn.delete(Table::Orphan, Key::ino(ino))?;
+        return if entry.has_patches { txn.delete_patches(ino, 0, u64::MAX) } else { Ok(()) };
+    };
+    if inode.nlink == 0 {
+        txn.put(Table::Orphan, Key::ino(ino), &[])?;
+    }
+    let Some(saved) = saved else {
+        let row = encode_slot(inode, entry.parent, entry.has_patches);
+        return txn.put(Table::Ino, Key::ino(ino), &row);
+    };
+    let mut inode = inode.clone();
+    inode.content = saved.content.clone();
+    inode.used = saved.used;
+    let row = encode_slot(&inode, entry.parent, saved.has_patches);
+    txn.put(Table::Ino, Key::ino(ino), &row)?;
+    if entry.has_patches {
+        if let Some(first) = saved.unpatched_from {
+            txn.delete_patches(ino, first, u64::MAX)?;
+        }
+        for block in &saved.unpatched {
+            txn.delete_patches(ino, *block, *block)?;
+        }
+    }
+    for (block, offset, bytes) in &saved.patches {
+        let id = txn.add_patch(ino, *block, &Patches::encode(*offset, bytes))?;
+        let row = PatchRow { id, offset: *offset, len: bytes.len() as u64 };
+        patch_rows.entry(ino).or_default().push((*block, row));
+    }
+    Ok(())
+}
+
+/// Runs what blocks, without holding up others on a runtime's worker.
+pub(super) fn blocking<T>(work: impl FnOnce() -> T) -> T {
+    match tokio::runtime::Handle::try_current() {
+        Ok(runtime)
+            if runtime.runtime_flavor() == tokio::runtime::RuntimeFlavor::MultiThread =>
+        {
+            tokio::task::block_in_place(work)
+        }
+        _ => work(),
+    }
+}

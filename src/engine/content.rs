@@ -1,0 +1,167 @@
+//! What a commit makes of a file's unsaved data: new blocks, patches, or bytes
+//! in the inode.
+
+use super::Inner;
+use crate::data::file::{BLOCK_PATCHES_MAX, FileState, PatchRow, Patches};
+use crate::data::layer::{Layer, Recipe};
+use crate::data::manifest::{self, Changes};
+use crate::log::op::{Content, INLINE_LEN_MAX};
+use crate::meta::db::{self, Table};
+use crate::meta::row::Inode;
+use bytes::Bytes;
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+/// What a commit has to record of one file.
+#[derive(Debug, Default)]
+pub(super) struct Saved {
+    /// The stored content from now on.
+    pub(super) content: Content,
+    /// Bytes it takes.
+    pub(super) used: u64,
+    /// Blocks whose patches are obsolete.
+    pub(super) unpatched: Vec<u64>,
+    /// The first block from which on all patches are obsolete.
+    pub(super) unpatched_from: Option<u64>,
+    /// New patches: block, offset, bytes.
+    pub(super) patches: Vec<(u64, u64, Bytes)>,
+    /// Whether any patches are left, new ones included.
+    pub(super) has_patches: bool,
+}
+
+/// Puts the database's patches of a file into its layers.
+pub(super) fn load_patches(file: &mut FileState, rows: Vec<(i64, u64, Vec<u8>)>) -> db::Result<()> {
+    for (id, block, row) in rows {
+        let (offset, bytes) = Patches::decode(&row)
+            .map_err(|source| db::Error::Row { table: Table::Patch.name(), source })?;
+        file.patches.add(block, PatchRow { id, offset, len: bytes.len() as u64 }, bytes);
+    }
+    Ok(())
+}
+
+/// A file as a commit sees it: no lock, nothing changes.
+pub(super) struct Work<'a> {
+    pub(super) inode: &'a Inode,
+    pub(super) layer: &'a Layer,
+    pub(super) patches: &'a Layer,
+    pub(super) patch_rows: &'a BTreeMap<u64, Vec<PatchRow>>,
+    /// Whether patches have to go, because the content will be uploaded.
+    pub(super) merge_all: bool,
+}
+
+impl Work<'_> {
+    fn size(&self) -> u64 {
+        self.inode.size
+    }
+
+    fn range_of(&self, block: u64, block_size: u64) -> Range<u64> {
+        let start = block * block_size;
+        start.min(self.size())..(start + block_size).min(self.size())
+    }
+
+    /// Blocks that the layer or the patches touch.
+    fn touched(&self, block_size: u64) -> Vec<u64> {
+        let mut blocks = self.layer.extents.blocks(block_size);
+        if self.merge_all {
+            blocks.extend(self.patch_rows.keys());
+        }
+        if matches!(self.inode.content, Content::Inline(_)) {
+            // It becomes a block of its own.
+            blocks.push(0);
+        }
+        let limit = self.layer.limit;
+        if limit < self.size().max(u64::MAX - 1) && !limit.is_multiple_of(block_size) {
+            // Cut in the middle: what was behind must not come back.
+            blocks.push(limit / block_size);
+        }
+        blocks.sort_unstable();
+        blocks.dedup();
+        blocks
+    }
+
+    /// Whether what is new in a block is so little that it is kept as patches.
+    fn stays_patch(&self, block: u64, range: &Range<u64>, block_size: u64) -> bool {
+        let has_cut = self.layer.limit / block_size == block;
+        let is_inline = matches!(self.inode.content, Content::Inline(_)) && block == 0;
+        if self.merge_all || has_cut || is_inline || self.layer.staged.contains_key(&block) {
+            return false;
+        }
+        let rows = self.patch_rows.get(&block).map_or(0, Vec::len);
+        let patched = self.patches.extents.len_in(range.clone());
+        let new = self.layer.extents.len_in(range.clone());
+        let pieces = self.layer.extents.in_range(range.clone()).count();
+        rows + pieces <= BLOCK_PATCHES_MAX && (new + patched) * 4 < range.end - range.start
+    }
+}
+
+impl Inner {
+    /// Turns the unsaved data of a file into what a transaction can record.
+    pub(super) async fn save_file(&self, work: &Work<'_>) -> crate::data::Result<Saved> {
+        if work.size() <= INLINE_LEN_MAX as u64 {
+            return self.save_inline(work).await;
+        }
+        let block_size = self.block_size;
+        let mut saved = Saved::default();
+        let mut changes: Changes = work.layer.staged.clone();
+        let first_gone = match work.layer.limit {
+            u64::MAX => u64::MAX,
+            limit => limit.div_ceil(block_size),
+        };
+        if first_gone != u64::MAX {
+            saved.unpatched_from = Some(first_gone);
+        }
+        for block in work.touched(block_size) {
+            let range = work.range_of(block, block_size);
+            if range.is_empty() {
+                continue;
+            }
+            if work.stays_patch(block, &range, block_size) {
+                let new = work.layer.extents.in_range(range);
+                saved.patches.extend(new.map(|(offset, bytes)| (block, offset, bytes)));
+                continue;
+            }
+            let bytes = self.merged(work, block, range).await?;
+            changes.insert(block, self.seal_block(&bytes)?);
+        }
+        saved.unpatched = changes.keys().copied().collect();
+        let old_blocks = match work.inode.content {
+            Content::Tree { .. } => work.inode.used / block_size,
+            _ => 0,
+        };
+        let (content, growth) = if changes.is_empty() && first_gone == u64::MAX {
+            (work.inode.content.clone(), 0)
+        } else {
+            manifest::update(&self.blocks, &work.inode.content, first_gone, &changes).await?
+        };
+        saved.used = old_blocks.saturating_add_signed(growth) * block_size;
+        saved.content = content;
+        let is_left = |block: &u64| !changes.contains_key(block) && *block < first_gone;
+        saved.has_patches =
+            !saved.patches.is_empty() || work.patch_rows.keys().any(|block| is_left(block));
+        Ok(saved)
+    }
+
+    async fn save_inline(&self, work: &Work<'_>) -> crate::data::Result<Saved> {
+        let mut bytes = self.merged(work, 0, 0..work.size()).await?.to_vec();
+        let len = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+        bytes.truncate(len);
+        let content =
+            if bytes.is_empty() { Content::Empty } else { Content::Inline(bytes.into()) };
+        let used = if content == Content::Empty { 0 } else { work.size() };
+        Ok(Saved { content, used, unpatched_from: Some(0), ..Saved::default() })
+    }
+
+    /// The bytes of `range` in one block, all layers taken together.
+    async fn merged(
+        &self,
+        work: &Work<'_>,
+        block: u64,
+        range: Range<u64>,
+    ) -> crate::data::Result<Bytes> {
+        if range.is_empty() {
+            return Ok(Bytes::new());
+        }
+        let recipe = Recipe::new([work.layer, work.patches], block, range.clone());
+        self.piece(&work.inode.content, &(block, range, recipe)).await
+    }
+}

@@ -1,0 +1,49 @@
+//! Quota and `statfs`.
+
+use super::{Engine, Inner};
+use crate::meta::state::State;
+use vfs::{ErrorKind, Result, VolumeStat};
+
+/// What is reported where nothing limits: far above any store, below 2^63 as
+/// `df` needs it.
+const UNLIMITED_BYTES: u64 = 1 << 60;
+/// Inode numbers of one machine.
+const INODES_TOTAL: u64 = 1 << 47;
+
+impl Inner {
+    /// Refuses what would go beyond the quota.
+    pub(super) fn check_quota(&self, state: &State, more: u64) -> Result<()> {
+        match self.settings.quota_bytes {
+            Some(quota) if state.usage.bytes + state.dirty_bytes + more > quota => {
+                Err(ErrorKind::Quota.into())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn check_inode_quota(&self, state: &State) -> Result<()> {
+        if state.usage.inodes >= INODES_TOTAL { Err(ErrorKind::NoSpace.into()) } else { Ok(()) }
+    }
+}
+
+impl Engine {
+    pub(super) fn do_statfs(&self) -> Result<VolumeStat> {
+        let state = self.inner.state.lock();
+        let used = state.usage.bytes + state.dirty_bytes;
+        let total = match self.inner.settings.quota_bytes {
+            Some(quota) => quota,
+            // A store on this machine is as large as its disk.
+            None => self
+                .inner
+                .store
+                .space()
+                .map_or(UNLIMITED_BYTES, |free| used.saturating_add(free)),
+        };
+        Ok(VolumeStat {
+            bytes_total: total,
+            bytes_free: total.saturating_sub(used),
+            inodes_total: INODES_TOTAL,
+            inodes_free: INODES_TOTAL - state.usage.inodes,
+        })
+    }
+}

@@ -1,0 +1,280 @@
+//! Writing: into memory at once, into blocks when a file has gathered enough.
+
+use super::error::told;
+use super::handle::Target;
+use super::names::Call;
+use super::{Engine, FILE_SIZE_MAX, Handle, Inner, file_of};
+use crate::data::blocks::BlockType;
+use crate::data::file::FileState;
+use crate::data::manifest;
+use bytes::Bytes;
+use std::sync::atomic::Ordering;
+use vfs::{
+    Access, Allocate, At, Attr, Context, ErrorKind, Result, Segments, Stability, Wcc, WriteAt,
+    Written, rules,
+};
+
+/// Unsaved bytes of one file at which its full blocks are sealed.
+const SEAL_AHEAD_LEN: u64 = 2 << 20;
+/// Blocks sealed at a time without looking again.
+const SEAL_AHEAD_BLOCKS: usize = 16;
+
+impl Call<'_> {
+    /// Changes a file's unsaved data and keeps count of it.
+    pub(super) fn with_file<T>(
+        &mut self,
+        ino: u64,
+        change: impl FnOnce(&mut FileState, u64) -> T,
+    ) -> Result<T> {
+        let block_size = self.inner.block_size;
+        let file = file_of(&mut self.state, ino).map_err(told)?.ok_or(ErrorKind::Stale)?;
+        let before = file.current.extents.len();
+        let value = change(file, block_size);
+        let after = file.current.extents.len();
+        self.state.dirty_bytes = self.state.dirty_bytes + after - before;
+        Ok(value)
+    }
+
+    /// Records that a file's data changed and has this length now.
+    pub(super) fn touch_data(&mut self, cx: Context<'_>, before: &Attr, size: u64) -> Result<()> {
+        let time = rules::op_time(self.now, [before.ctime]);
+        let mode = rules::mode_after_write(cx.cred, before, cx.dac);
+        let ino = before.ino.get();
+        let slot = self.state.change(ino).map_err(told)?.ok_or(ErrorKind::Stale)?;
+        let drops_bits = slot.inode.mode != mode;
+        slot.inode.size = size;
+        slot.inode.mtime = time;
+        slot.inode.ctime = time;
+        slot.inode.mode = mode;
+        let mut ops = Vec::new();
+        if drops_bits {
+            ops.push(crate::log::op::Op::SetAttr {
+                ino,
+                mode: Some(mode),
+                uid: None,
+                gid: None,
+                atime: None,
+                mtime: None,
+                ctime: time,
+            });
+        }
+        let now = self.now;
+        self.state.record(ops, now);
+        Ok(())
+    }
+}
+
+impl Engine {
+    pub(super) async fn do_write(
+        &self,
+        cx: Context<'_>,
+        file: At<'_, Handle>,
+        at: WriteAt,
+        data: Segments,
+        stability: Stability,
+    ) -> Result<Written> {
+        self.inner.check_writable()?;
+        self.inner.make_room(data.len() as u64).await?;
+        let target = Target::of(file);
+        target.check(target.can_write)?;
+        let count = u32::try_from(data.len()).map_err(|_| ErrorKind::Invalid)?;
+        let (wcc, unsaved) = {
+            let mut call = Call::begin(&self.inner);
+            let before = call.attr(target.ino)?;
+            if !target.is_open {
+                rules::may_change_data(cx.cred, &before, Access::WRITE, cx.dac)?;
+            }
+            let offset = match at {
+                WriteAt::Offset(offset) => offset,
+                WriteAt::End => before.size,
+            };
+            let end = rules::range_end(offset, count.into(), FILE_SIZE_MAX)?;
+            if count > 0 {
+                self.inner.check_quota(&call.state, count.into())?;
+                let mut at = offset;
+                let unsaved = call.with_file(target.ino, |file, _| {
+                    for slice in data.as_slices() {
+                        file.current.extents.insert(at, slice.clone());
+                        at += slice.len() as u64;
+                    }
+                    file.current.extents.len()
+                })?;
+                call.touch_data(cx, &before, before.size.max(end))?;
+                (Wcc::new(&before, call.attr(target.ino)?), unsaved)
+            } else {
+                (Wcc::new(&before, before.clone()), 0)
+            }
+        };
+        if unsaved >= SEAL_AHEAD_LEN {
+            self.inner.seal_ahead(target.ino)?;
+        }
+        self.inner.make_stable(stability).await?;
+        Ok(Written { count, wcc, stability, verifier: self.inner.verifier })
+    }
+
+    pub(super) async fn do_allocate(
+        &self,
+        cx: Context<'_>,
+        file: At<'_, Handle>,
+        offset: u64,
+        len: u64,
+        what: Allocate,
+    ) -> Result<Wcc> {
+        self.inner.check_writable()?;
+        let target = Target::of(file);
+        target.check(target.can_write)?;
+        if len == 0 {
+            return Err(ErrorKind::Invalid.into());
+        }
+        let end = rules::range_end(offset, len, FILE_SIZE_MAX)?;
+        loop {
+            let before = {
+                let mut call = Call::begin(&self.inner);
+                let before = call.attr(target.ino)?;
+                if !target.is_open || before.kind != vfs::Kind::Regular {
+                    rules::may_change_data(cx.cred, &before, Access::WRITE, cx.dac)?;
+                }
+                before
+            };
+            let (keep_size, zeroes) = match what {
+                Allocate::Reserve { keep_size } => (keep_size, false),
+                Allocate::PunchHole => (true, true),
+                Allocate::Zero { keep_size } => (keep_size, true),
+            };
+            let zero_end = end.min(before.size);
+            // What is stored in the range is found without the lock; if a commit
+            // changed it meanwhile, it is looked up again.
+            let content = self.inner.content_of(target.ino)?;
+            let stored = if zeroes && offset < zero_end {
+                let block_size = self.inner.block_size;
+                let blocks = offset / block_size..zero_end.div_ceil(block_size);
+                manifest::blocks_in(&self.inner.blocks, &content, blocks).await.map_err(told)?
+            } else {
+                Vec::new()
+            };
+            let mut call = Call::begin(&self.inner);
+            let now = call.attr(target.ino)?;
+            let slot = call.state.slot(target.ino).map_err(told)?.ok_or(ErrorKind::Stale)?;
+            if slot.inode.content != content || now.size < zero_end {
+                continue;
+            }
+            if zeroes && offset < zero_end {
+                let stored: Vec<u64> = stored.into_iter().map(|(block, _)| block).collect();
+                let has_inline = matches!(content, crate::log::op::Content::Inline(_));
+                call.with_file(target.ino, |file, block_size| {
+                    file.zero(offset..zero_end, block_size, &stored, has_inline);
+                })?;
+            } else {
+                self.inner.check_quota(&call.state, if keep_size { 0 } else { len })?;
+            }
+            let size = if keep_size { now.size } else { now.size.max(end) };
+            call.touch_data(cx, &now, size)?;
+            return Ok(Wcc::new(&now, call.attr(target.ino)?));
+        }
+    }
+}
+
+impl Inner {
+    /// Waits until `len` more bytes may be held in memory and on the local disk.
+    async fn make_room(&self, len: u64) -> Result<()> {
+        let unsaved = self.state.lock().dirty_bytes;
+        if unsaved + len > self.settings.unsaved_max() {
+            self.commit().await?;
+        }
+        self.wait_for_store().await
+    }
+
+    /// Makes everything so far at least as safe as asked.
+    pub(super) async fn make_stable(&self, stability: Stability) -> Result<()> {
+        match stability {
+            Stability::Buffered => Ok(()),
+            Stability::Journaled => self.commit().await,
+            Stability::Uploaded => self.sync_store().await,
+        }
+    }
+
+    /// The stored content of a file.
+    pub(super) fn content_of(&self, ino: u64) -> Result<crate::log::op::Content> {
+        let mut state = self.state.lock();
+        let slot = state.slot(ino).map_err(told)?.ok_or(ErrorKind::Stale)?;
+        Ok(slot.inode.content.clone())
+    }
+
+    /// Seals full blocks of a file that has gathered many, so that a commit has
+    /// little left to do. What fails here stays unsaved and fails there.
+    fn seal_ahead(&self, ino: u64) -> Result<()> {
+        loop {
+            let picked = self.pick_full_blocks(ino)?;
+            if picked.is_empty() {
+                return Ok(());
+            }
+            for (block, pieces) in picked {
+                let sealed = self.seal_pieces(&pieces);
+                let mut state = self.state.lock();
+                let Some(file) = file_of(&mut state, ino).map_err(told)? else { return Ok(()) };
+                file.sealing.remove(&block);
+                let range = block * self.block_size..(block + 1) * self.block_size;
+                let is_same = |a: &(u64, Bytes), b: &(u64, Bytes)| {
+                    a.0 == b.0 && a.1.len() == b.1.len() && a.1.as_ptr() == b.1.as_ptr()
+                };
+                let now: Vec<_> = file.current.extents.in_range(range.clone()).collect();
+                let unchanged =
+                    now.len() == pieces.len() && now.iter().zip(&pieces).all(|(a, b)| is_same(a, b));
+                if let (Ok(id), true) = (sealed, unchanged) {
+                    file.current.extents.remove(range);
+                    file.current.staged.insert(block, id);
+                    state.dirty_bytes = state.dirty_bytes.saturating_sub(self.block_size);
+                }
+            }
+        }
+    }
+
+    fn pick_full_blocks(&self, ino: u64) -> Result<Vec<(u64, Vec<(u64, Bytes)>)>> {
+        let mut state = self.state.lock();
+        let Some(file) = file_of(&mut state, ino).map_err(told)? else { return Ok(Vec::new()) };
+        if file.current.extents.len() < SEAL_AHEAD_LEN / 2 {
+            return Ok(Vec::new());
+        }
+        let mut picked = Vec::new();
+        for block in file.current.extents.blocks(self.block_size) {
+            let range = block * self.block_size..(block + 1) * self.block_size;
+            if file.sealing.contains(&block) || !file.current.extents.covers(range.clone()) {
+                continue;
+            }
+            picked.push((block, file.current.extents.in_range(range).collect()));
+            if picked.len() == SEAL_AHEAD_BLOCKS {
+                break;
+            }
+        }
+        file.sealing.extend(picked.iter().map(|(block, _): &(u64, Vec<_>)| *block));
+        Ok(picked)
+    }
+
+    fn seal_pieces(&self, pieces: &[(u64, Bytes)]) -> Result<Option<crate::ids::BlockId>> {
+        let joined;
+        let plain = match pieces {
+            [(_, only)] => &only[..],
+            _ => {
+                joined = pieces.iter().flat_map(|(_, bytes)| bytes).copied().collect::<Vec<u8>>();
+                &joined[..]
+            }
+        };
+        self.seal_block(plain).map_err(told)
+    }
+
+    /// Keeps the plaintext of a block; nothing but zeros is a hole.
+    pub(super) fn seal_block(
+        &self,
+        plain: &[u8],
+    ) -> crate::data::Result<Option<crate::ids::BlockId>> {
+        if plain.iter().all(|byte| *byte == 0) {
+            return Ok(None);
+        }
+        self.blocks.add(BlockType::Data, plain).map(Some)
+    }
+
+    /// Whether a commit has covered every change up to `seq`.
+    pub(super) fn is_committed(&self, seq: u64) -> bool {
+        self.committed.load(Ordering::Acquire) >= seq
+    }
+}
