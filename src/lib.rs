@@ -14,3 +14,4 @@ pub use vfs;
 pub mod codec;
 pub mod crypto;
 pub mod env;
+pub mod vault;
