@@ -16,6 +16,7 @@ pub mod recovery;
 mod slot;
 
 pub use header::{VaultHeader, create, unlock};
+pub use membership::{Member, MembershipError, MembershipRecord};
 pub use password::{Credential, KeyFile, Passphrase, PasswordError};
 pub use pin::{Fingerprint, Pin, check_pin};
 pub use recovery::{RecoveryCode, RecoveryCodeError};
