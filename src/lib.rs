@@ -11,11 +11,15 @@
 
 pub use vfs;
 
+pub mod cli;
 pub mod codec;
+pub mod config;
 pub mod crypto;
 pub mod data;
+pub mod engine;
 pub mod env;
 pub mod ids;
 pub mod log;
 pub mod meta;
 pub mod store;
+pub mod vault;

@@ -104,6 +104,12 @@ impl EpochSecret {
         Self(bytes)
     }
 
+    /// The same secret again, for the next membership record.
+    #[must_use]
+    pub fn copy_of(other: &Self) -> Self {
+        Self(Key32::copy_of(other.0.expose()))
+    }
+
     /// Its bytes, for wrapping.
     #[must_use]
     pub fn key(&self) -> &Key32 {
@@ -210,6 +216,12 @@ impl NamespaceKeys {
     #[must_use]
     pub fn random(env: &Env) -> Self {
         Self::new(Key32::random(env))
+    }
+
+    /// The same keys again, for the next membership record.
+    #[must_use]
+    pub fn copy_of(other: &Self) -> Self {
+        Self::new(Key32::copy_of(other.secret.expose()))
     }
 
     /// Derives the keys from the namespace's secret (NSK).
