@@ -19,6 +19,7 @@ use parking_lot::{Condvar, Mutex};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use table::Row;
 use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
@@ -79,13 +80,20 @@ fn session_config(options: &Options) -> Config {
 struct Attached {
     path: PathBuf,
     row: Row,
+    /// `None` before Linux 6.8.
+    unique_id: Option<u64>,
+    /// Whether there is nothing left to take off.
+    gone: AtomicBool,
 }
 
 impl Attached {
     /// Finds what was just mounted on `path`.
     fn find(path: PathBuf) -> Result<Self, MountError> {
         match table::top(&path) {
-            Ok(Some(row)) if row.is_fuse() => Ok(Self { path, row }),
+            Ok(Some(row)) if row.is_fuse() => {
+                let unique_id = table::unique_id(&path);
+                Ok(Self { path, row, unique_id, gone: AtomicBool::new(false) })
+            }
             Ok(_) => {
                 let message = "the kernel does not list the new mount".to_owned();
                 Err(MountError::Session { path, message })
@@ -114,22 +122,28 @@ impl Attached {
 
     /// Unmounts, unless that is done already.
     fn take_off(&self, in_use: InUse) -> Result<(), MountError> {
-        let failed = |source| {
+        if self.gone.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let rows = table::read().map_err(|source| {
             let path = self.path.clone();
             MountError::Io { action: "unmount", path, source }
-        };
-        let Some(row) = self.row.now().map_err(failed)? else { return Ok(()) };
-        if table::top(&row.path).map_err(failed)?.as_ref() != Some(&row) {
+        })?;
+        let Some(row) = rows.iter().find(|row| row.resembles(&self.row)) else { return Ok(()) };
+        if rows.iter().rfind(|other| other.path == row.path) != Some(row) {
             // Something else is mounted over it by now.
-            return Err(MountError::Busy { path: row.path });
+            return Err(MountError::Busy { path: row.path.clone() });
         }
-        detach(&row.path, in_use)
+        let is_this = match (self.unique_id, table::unique_id(&row.path)) {
+            (Some(own), Some(seen)) => own == seen,
+            _ => row.path == self.path,
+        };
+        if is_this { detach(&row.path, in_use) } else { Ok(()) }
     }
 }
 
 impl Drop for Attached {
     fn drop(&mut self) {
-        // Unmounted already, in all but the rarest cases.
         if let Err(error) = self.take_off(InUse::Linger) {
             log::error!("{error}");
         }
@@ -157,6 +171,7 @@ impl State {
         if let Err(error) = self.attached.take_off(InUse::Linger) {
             log::error!("{error}");
         }
+        self.attached.gone.store(true, Ordering::Release);
         let path = self.attached.path.display();
         match &result {
             Ok(()) => log::info!("{path} is unmounted"),

@@ -11,12 +11,13 @@ use std::io;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-/// `$1` finds the mount by number, so that a later one on the same directory is left
-/// alone; `$2` is the directory. A Ctrl-C meant for us must not end the guard first.
+/// `$1` finds the mount by its numbers; `$2` is the directory. A mount there that answers
+/// is a later one and is left alone. A Ctrl-C meant for us must not end the guard first.
 const SCRIPT: &str = r#"
 trap '' HUP INT QUIT TERM
 read -r _
 grep -qs "$1" /proc/self/mountinfo || exit 0
+stat -f -- "$2" && exit 0
 fusermount3 -u -q -z -- "$2" || umount -l -- "$2"
 "#;
 

@@ -71,13 +71,14 @@ fn clear(path: &Path, own_type: &str) -> Result<(), MountError> {
     Ok(())
 }
 
-/// Whether nobody serves the mount at `path` any more. Asked from a thread of its own,
-/// because a mount that hangs would hang whoever looks at it.
+/// Whether nobody serves the mount at `path` any more. Asked for its statistics, because
+/// the kernel keeps those of no mount, and from a thread of its own, because a mount that
+/// hangs would hang whoever asks.
 fn answers_dead(path: &Path) -> bool {
     let (sender, receiver) = channel();
     let path = path.to_owned();
     let look = move || {
-        let dead = std::fs::metadata(path).is_err_and(|error| is_dead(&error));
+        let dead = rustix::fs::statfs(&path).is_err_and(|errno| is_dead(&errno.into()));
         // Nobody listens any more if this came too late.
         let _ = sender.send(dead);
     };

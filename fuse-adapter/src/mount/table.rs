@@ -2,7 +2,11 @@
 //!
 //! Reading it asks no file system anything, so a file system that hangs cannot make
 //! its reader hang.
+//!
+//! The numbers in it are used again as soon as a mount is gone, so they alone do not say
+//! that a mount is still the same one ([`unique_id`] does, since Linux 6.8).
 
+use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
 use std::ffi::OsString;
 use std::io;
 use std::os::unix::ffi::OsStringExt;
@@ -13,7 +17,7 @@ const MOUNT_INFO: &str = "/proc/self/mountinfo";
 /// One mount.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Row {
-    /// Names the mount as long as it lasts.
+    /// Names the mount as long as it lasts, and then perhaps another one.
     pub(crate) id: u64,
     /// Device number of its files, `major:minor`.
     pub(crate) device: String,
@@ -24,11 +28,9 @@ pub(crate) struct Row {
 }
 
 impl Row {
-    /// The same mount as it is now, wherever it was moved; `None` once it is out of the
-    /// tree.
-    pub(crate) fn now(&self) -> io::Result<Option<Self>> {
-        let same = |row: &Self| row.id == self.id && row.device == self.device;
-        Ok(read()?.into_iter().find(same))
+    /// Whether this may be an earlier reading of the same mount.
+    pub(crate) fn resembles(&self, other: &Self) -> bool {
+        self.id == other.id && self.device == other.device && self.fs_type == other.fs_type
     }
 
     /// Whether a FUSE process serves it.
@@ -38,13 +40,22 @@ impl Row {
 }
 
 /// All mounts, later ones covering earlier ones.
-fn read() -> io::Result<Vec<Row>> {
+pub(crate) fn read() -> io::Result<Vec<Row>> {
     Ok(parse(&std::fs::read(MOUNT_INFO)?))
 }
 
 /// The mount that is seen at `path`, if something is mounted right there.
 pub(crate) fn top(path: &Path) -> io::Result<Option<Row>> {
     Ok(read()?.into_iter().rfind(|row| row.path == path))
+}
+
+/// A number of the mount seen at `path` that no other mount ever gets. The file system
+/// is not asked, so this neither hangs nor fails on a dead one.
+pub(crate) fn unique_id(path: &Path) -> Option<u64> {
+    // `STATX_MNT_ID_UNIQUE`; older kernels do not set it in the answer.
+    let unique = StatxFlags::from_bits_retain(0x4000);
+    let seen = statx(CWD, path, AtFlags::STATX_DONT_SYNC, unique).ok()?;
+    (seen.stx_mask & unique.bits() != 0).then_some(seen.stx_mnt_id)
 }
 
 fn parse(text: &[u8]) -> Vec<Row> {
