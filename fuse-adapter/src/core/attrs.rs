@@ -1,0 +1,73 @@
+//! Attributes of inodes and of the whole.
+
+use super::{Caller, Core, Known};
+use crate::convert::{permissions, set_time};
+use bytes::Bytes;
+use fuser::TimeOrNow;
+use vfs::{At, Ino, Result, SetAttr, Vfs, VolumeStat};
+
+/// What `setattr` is asked to change, as the kernel says it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asked {
+    /// New mode, with type bits.
+    pub(crate) mode: Option<u32>,
+    /// New owner.
+    pub(crate) uid: Option<u32>,
+    /// New group.
+    pub(crate) gid: Option<u32>,
+    /// New length.
+    pub(crate) size: Option<u64>,
+    /// New access time.
+    pub(crate) atime: Option<TimeOrNow>,
+    /// New modification time.
+    pub(crate) mtime: Option<TimeOrNow>,
+}
+
+impl<V: Vfs> Core<V> {
+    pub(crate) async fn getattr(
+        &self,
+        who: &Caller,
+        ino: u64,
+        handle: Option<u64>,
+    ) -> Result<Known> {
+        let handle = handle.and_then(|number| self.files.get(number).ok());
+        let at = match &handle {
+            Some(handle) => At::Open(&**handle),
+            None => At::Ino(Ino::new(ino)?),
+        };
+        Ok(self.known(&self.fs.getattr(who.context(), at).await?))
+    }
+
+    pub(crate) async fn setattr(
+        &self,
+        who: &Caller,
+        ino: u64,
+        handle: Option<u64>,
+        asked: Asked,
+    ) -> Result<Known> {
+        let handle = handle.and_then(|number| self.files.get(number).ok());
+        let at = match &handle {
+            Some(handle) => At::Open(&**handle),
+            None => At::Ino(Ino::new(ino)?),
+        };
+        let set = SetAttr {
+            mode: asked.mode.map(permissions),
+            uid: asked.uid,
+            gid: asked.gid,
+            size: asked.size,
+            atime: asked.atime.map(set_time),
+            mtime: asked.mtime.map(set_time),
+            only_if_ctime: None,
+        };
+        let changed = self.fs.setattr(who.context(), at, &set).await?;
+        Ok(self.known_briefly(&changed.after))
+    }
+
+    pub(crate) async fn read_link(&self, who: &Caller, ino: u64) -> Result<Bytes> {
+        self.fs.readlink(who.context(), Ino::new(ino)?).await
+    }
+
+    pub(crate) async fn stat_volume(&self, who: &Caller) -> Result<VolumeStat> {
+        self.fs.statfs(who.context()).await
+    }
+}

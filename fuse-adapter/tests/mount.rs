@@ -1,0 +1,18 @@
+//! Real mounts of the model file system, used through system calls.
+//!
+//! They need `/dev/fuse`, and root or `fusermount3`; without them they fail and say so.
+
+#[path = "mount/caches.rs"]
+mod caches;
+#[path = "mount/data.rs"]
+mod data;
+#[path = "mount/life.rs"]
+mod life;
+#[path = "mount/names.rs"]
+mod names;
+#[path = "mount/probe.rs"]
+mod probe;
+#[path = "mount/support.rs"]
+mod support;
+#[path = "mount/trouble.rs"]
+mod trouble;
