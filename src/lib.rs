@@ -11,4 +11,7 @@
 
 pub use vfs;
 
+pub mod cli;
+pub mod config;
+pub mod engine;
 pub mod env;
