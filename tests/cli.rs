@@ -1,5 +1,7 @@
 //! The command line as a user types it, for what needs no vault.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;

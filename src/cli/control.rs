@@ -80,7 +80,7 @@ mod tests {
                     Ok(json!({"full": is_full}))
                 }
                 _ => {
-                    let cause = std::io::Error::other("the disk says no");
+                    let cause = io::Error::other("the disk says no");
                     Err(Failure::because(Code::LocalState, "free some space", cause).into())
                 }
             }

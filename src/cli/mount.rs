@@ -343,7 +343,7 @@ fn close(session: &Session) -> Result<()> {
 
 /// The outcome once more, for somebody else who waits for it.
 fn answer_of(outcome: &Result<()>) -> Result<(), Failure> {
-    outcome.as_ref().map(|()| ()).map_err(|error| {
+    outcome.as_ref().copied().map_err(|error| {
         Failure::from_lines(super::exit::code_of(error), &super::exit::lines_of(error))
     })
 }

@@ -133,7 +133,7 @@ impl Error {
         Self::UnknownVariable { name: name.to_owned(), hint }
     }
 
-    pub(super) fn syntax(path: &Path, detail: impl ToString) -> Self {
+    pub(super) fn syntax(path: &Path, detail: &impl ToString) -> Self {
         Self::Syntax { path: path.to_owned(), detail: detail.to_string() }
     }
 

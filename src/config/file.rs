@@ -30,8 +30,8 @@ pub(super) fn read(path: &Path) -> Result<Vec<(&'static Key, Value)>> {
     let (text, mode) = read_text(path)?;
     let root: Node = match format {
         _ if text.trim().is_empty() => Node::Null,
-        Format::Json => serde_json::from_str(&text).map_err(|e| Error::syntax(path, e))?,
-        Format::Yaml => serde_yaml_ng::from_str(&text).map_err(|e| Error::syntax(path, e))?,
+        Format::Json => serde_json::from_str(&text).map_err(|e| Error::syntax(path, &e))?,
+        Format::Yaml => serde_yaml_ng::from_str(&text).map_err(|e| Error::syntax(path, &e))?,
     };
     let mut values = Vec::new();
     match &root {
@@ -40,7 +40,7 @@ pub(super) fn read(path: &Path) -> Result<Vec<(&'static Key, Value)>> {
             let place = Place { path, text: &text, format };
             collect(entries, &mut Vec::new(), &place, &mut values)?;
         }
-        _ => return Err(Error::syntax(path, "expected sections and keys at the top level")),
+        _ => return Err(Error::syntax(path, &"expected sections and keys at the top level")),
     }
     if mode & 0o077 != 0 && values.iter().any(|(key, value)| is_secret(key, value)) {
         return Err(Error::SharedSecret {
@@ -92,13 +92,13 @@ pub fn save_keys(path: &Path, entries: &[(&str, Value)]) -> Result<()> {
 fn json_with(path: &Path, old: &str, entries: &[&(&str, Value)]) -> Result<String> {
     let mut root = match old.trim() {
         "" => Value::Object(serde_json::Map::new()),
-        text => serde_json::from_str(text).map_err(|e| Error::syntax(path, e))?,
+        text => serde_json::from_str(text).map_err(|e| Error::syntax(path, &e))?,
     };
     for (name, value) in entries {
         insert(&mut root, name, value.clone())
-            .ok_or_else(|| Error::syntax(path, format!("{name}: its section is no section")))?;
+            .ok_or_else(|| Error::syntax(path, &format!("{name}: its section is no section")))?;
     }
-    let text = serde_json::to_string_pretty(&root).map_err(|e| Error::syntax(path, e))?;
+    let text = serde_json::to_string_pretty(&root).map_err(|e| Error::syntax(path, &e))?;
     Ok(text + "\n")
 }
 
@@ -111,12 +111,12 @@ fn yaml_with(path: &Path, old: &str, entries: &[&(&str, Value)]) -> Result<Strin
         let start = format!("{section}:");
         if old.lines().any(|line| line.starts_with(&start)) {
             let detail = format!("set {name} in it by hand: it has {section} already");
-            return Err(Error::syntax(path, detail));
+            return Err(Error::syntax(path, &detail));
         }
         // Every section is new, so nothing is in the way.
         let _ = insert(&mut added, name, value.clone());
     }
-    let added = serde_yaml_ng::to_string(&added).map_err(|e| Error::syntax(path, e))?;
+    let added = serde_yaml_ng::to_string(&added).map_err(|e| Error::syntax(path, &e))?;
     let gap = if old.is_empty() || old.ends_with('\n') { "" } else { "\n" };
     Ok(format!("{old}{gap}{added}"))
 }

@@ -53,6 +53,11 @@ impl<'de> Visitor<'de> for NodeVisitor {
         Ok(Node::Null)
     }
 
+    // A YAML file of comments only is an absent value rather than a null.
+    fn visit_none<E>(self) -> std::result::Result<Node, E> {
+        Ok(Node::Null)
+    }
+
     fn visit_bool<E>(self, value: bool) -> std::result::Result<Node, E> {
         Ok(Node::Bool(value))
     }

@@ -99,11 +99,12 @@ impl Sample {
                 self.collect_below(&path)?;
             } else if data.is_symlink() {
                 self.entries.push((path, Kind::Link));
-            } else if data.is_file() && self.has_room(data.len()) {
-                if File::open(self.root.join(&path)).is_ok() {
-                    self.bytes += data.len();
-                    self.entries.push((path, Kind::File));
-                }
+            } else if data.is_file()
+                && self.has_room(data.len())
+                && File::open(self.root.join(&path)).is_ok()
+            {
+                self.bytes += data.len();
+                self.entries.push((path, Kind::File));
             }
         }
         Ok(())
