@@ -133,7 +133,9 @@ fn print_failure(error: &anyhow::Error) {
 }
 
 fn run(cli: Cli) -> Result<()> {
-    logging::start(cli.global.verbose);
+    // A daemon's log is read when something went wrong, so it says when it began and ended.
+    let is_daemon = matches!(&cli.command, Command::Mount(mount) if mount.is_daemon());
+    logging::start(cli.global.verbose.max(is_daemon.into()));
     let load = |flags| Context::load(&cli.global, flags, NamedFile::MustExist);
     match cli.command {
         Command::Init(init) => {

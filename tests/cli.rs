@@ -124,6 +124,10 @@ fn a_password_file_others_can_read_is_refused() {
     let mut command = home.command(&["mount", mount, "--set", store]);
     let finished = Finished::of(&command.env("TGCRYPTFS_PASSWORD_FILE", file).output().unwrap());
     assert_eq!(finished.code, 5);
+    let shared = home.write("credentials/tgcryptfs-password", "secret\n", 0o644);
+    let mut command = home.command(&["mount", mount, "--set", store]);
+    let output = command.env("CREDENTIALS_DIRECTORY", shared.parent().unwrap()).output().unwrap();
+    assert!(Finished::of(&output).first_error().contains(shared.to_str().unwrap()));
     // No terminal, no file: it says so instead of waiting.
     let finished = home.run(&["mount", mount, "--set", store]);
     assert_eq!(finished.code, 5);

@@ -41,7 +41,11 @@ impl Context {
         let around = surroundings();
         let config_file = match &global.config {
             Some(path) => Some(path.clone()),
-            None => around.environment.get("TGCRYPTFS_CONFIG").map(PathBuf::from),
+            None => around
+                .environment
+                .get("TGCRYPTFS_CONFIG")
+                .filter(|v| !v.is_empty())
+                .map(PathBuf::from),
         };
         let file = match &config_file {
             Some(path) if named == NamedFile::MayBeMade && !path.exists() => None,

@@ -75,6 +75,11 @@ impl Mount {
         self.allow_other.then(|| set("mount.allow_other", "--allow-other")).into_iter().collect()
     }
 
+    /// Whether this process is the daemon, which nobody watches.
+    pub(super) fn is_daemon(&self) -> bool {
+        self.daemon_child
+    }
+
     pub(super) fn run(&self, context: &Context) -> Result<()> {
         if self.daemon_child {
             return self.run_child(context);

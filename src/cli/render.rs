@@ -37,7 +37,8 @@ fn lines(value: &Value, depth: usize) -> String {
                 Value::Object(_) | Value::Array(_) => lines(item, depth),
                 _ => format!("{indent}{}\n", scalar("", item)),
             })
-            .collect(),
+            .collect::<Vec<_>>()
+            .join(if items.iter().any(Value::is_object) { "\n" } else { "" }),
         _ => format!("{indent}{}\n", scalar("", value)),
     }
 }
@@ -86,6 +87,7 @@ mod tests {
             "last_error": null,
             "problems": ["a\u{1b}[2J", "b"],
             "queue": [],
+            "slots": [{"id": 1}, {"id": 2}],
         });
         let text = lines(&value, 0);
         for line in [
@@ -95,6 +97,7 @@ mod tests {
             "last error: -\n",
             "problems:\n  a [2J\n  b\n",
             "queue: none\n",
+            "slots:\n  id: 1\n\n  id: 2\n",
         ] {
             assert!(text.contains(line), "{line:?} in {text}");
         }

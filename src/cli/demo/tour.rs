@@ -79,7 +79,7 @@ impl Tour {
     /// Writes the password of the tour into a private file.
     pub(super) fn write_password(&self) -> Result<()> {
         let path = self.password_file();
-        self.say(&format!("$ head -c 16 /dev/urandom | xxd -p > {}", path.display()));
+        self.say(&format!("# a random password is in {}", path.display()));
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
         Ok(writeln!(file, "{}", self.password)?)
     }
