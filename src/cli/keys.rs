@@ -1,0 +1,180 @@
+//! `passwd`, `key` and `recovery`: the ways into a vault. Each asks for the current
+//! secret, also while the vault is mounted: whoever sits at an unlocked machine must
+//! not be able to lock its owner out.
+
+use super::context::Context;
+use super::exit::{Code, Failure};
+use super::init::{create_secret_file, hand_out_code};
+use super::logging::utc;
+use super::password::{Secret, SecretArgs, ask_twice, read_password};
+use super::render;
+use super::session::hex;
+use super::vault_ops::{Slot, Unlocked};
+use anyhow::Result;
+use serde_json::{Value, json};
+use std::path::PathBuf;
+
+/// Change the password
+#[derive(Debug, clap::Args)]
+pub(super) struct Passwd {
+    /// Read the new password from this file (mode 0600)
+    #[arg(long, value_name = "FILE")]
+    new_password_file: Option<PathBuf>,
+    #[command(flatten)]
+    secret: SecretArgs,
+}
+
+impl Passwd {
+    pub(super) fn run(&self, context: &Context) -> Result<()> {
+        let vault = Unlocked::new(context, &self.secret.obtain(context)?)?;
+        let password = match &self.new_password_file {
+            Some(path) => read_password(path)?,
+            None => ask_twice()?,
+        };
+        vault.change_passphrase(&Secret::Passphrase(password))?;
+        println!("the password is changed");
+        Ok(())
+    }
+}
+
+/// List, add or remove the ways to unlock the vault
+#[derive(Debug, clap::Args)]
+pub(super) struct Key {
+    #[command(subcommand)]
+    command: KeyCommand,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum KeyCommand {
+    /// List the key slots
+    List {
+        /// Write JSON
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        secret: SecretArgs,
+    },
+    /// Add a password or a key file
+    Add {
+        /// The key file to add (mode 0600, 32 bytes to 64 KiB)
+        #[arg(long, value_name = "FILE", conflicts_with = "new_password_file")]
+        new_key_file: Option<PathBuf>,
+        /// File with the password to add (mode 0600)
+        #[arg(long, value_name = "FILE")]
+        new_password_file: Option<PathBuf>,
+        #[command(flatten)]
+        secret: SecretArgs,
+    },
+    /// Remove a key slot
+    Remove {
+        /// Id of the slot, as key list shows it
+        id: String,
+        #[command(flatten)]
+        secret: SecretArgs,
+    },
+}
+
+impl Key {
+    pub(super) fn run(&self, context: &Context) -> Result<()> {
+        match &self.command {
+            KeyCommand::List { json, secret } => {
+                let vault = Unlocked::new(context, &secret.obtain(context)?)?;
+                let slots = vault.list()?.iter().map(describe).collect();
+                render::print(&Value::Array(slots), *json);
+            }
+            KeyCommand::Add { new_key_file, new_password_file, secret } => {
+                let vault = Unlocked::new(context, &secret.obtain(context)?)?;
+                let new = match (new_key_file, new_password_file) {
+                    (Some(_), _) => {
+                        let args =
+                            SecretArgs { key_file: new_key_file.clone(), ..Default::default() };
+                        args.obtain(context)?
+                    }
+                    (None, Some(path)) => Secret::Passphrase(read_password(path)?),
+                    (None, None) => Secret::Passphrase(ask_twice()?),
+                };
+                println!("added key slot {}", hex(&vault.add(&new)?.id));
+            }
+            KeyCommand::Remove { id, secret } => {
+                let id = parse_id(id)?;
+                Unlocked::new(context, &secret.obtain(context)?)?.remove(id)?;
+                println!("removed key slot {}", hex(&id));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn describe(slot: &Slot) -> Value {
+    let created = i64::try_from(slot.created_s).unwrap_or(i64::MAX / 2);
+    json!({ "id": hex(&slot.id), "kind": slot.kind, "created": utc(created) })
+}
+
+fn parse_id(text: &str) -> Result<[u8; 8]> {
+    let is_hex = text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    match u64::from_str_radix(text, 16) {
+        Ok(number) if is_hex => Ok(number.to_be_bytes()),
+        _ => {
+            let message = format!("give an id from key list, 16 hexadecimal digits, not {text}");
+            Err(Failure::new(Code::Usage, message).into())
+        }
+    }
+}
+
+/// Replace the recovery code
+#[derive(Debug, clap::Args)]
+pub(super) struct Recovery {
+    #[command(subcommand)]
+    command: RecoveryCommand,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum RecoveryCommand {
+    /// Explain why the code cannot be shown
+    Show,
+    /// Make a new recovery code; the old one stops working
+    Rotate {
+        /// Write the code into this new file instead of showing it
+        #[arg(long, value_name = "FILE")]
+        recovery_file: Option<PathBuf>,
+        #[command(flatten)]
+        secret: SecretArgs,
+    },
+}
+
+impl Recovery {
+    pub(super) fn run(&self, context: &Context) -> Result<()> {
+        let RecoveryCommand::Rotate { recovery_file, secret } = &self.command else {
+            let message = "make a new one with tgcryptfs recovery rotate: the code is not kept \
+                           anywhere, so it cannot be shown";
+            return Err(Failure::new(Code::NotFound, message).into());
+        };
+        let vault = Unlocked::new(context, &secret.obtain(context)?)?;
+        // Before the old code stops working.
+        let file = recovery_file.as_deref().map(create_secret_file).transpose()?;
+        match vault.rotate_recovery() {
+            Ok(code) => hand_out_code(&code, file.zip(recovery_file.as_deref())),
+            Err(error) => {
+                if let Some(path) = recovery_file {
+                    // It is empty and was made by this call.
+                    drop(std::fs::remove_file(path));
+                }
+                Err(error)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_read_as_they_are_shown() {
+        let id = [0, 1, 2, 3, 4, 5, 0xfe, 0xff];
+        assert_eq!(parse_id(&hex(&id)).unwrap(), id);
+        for text in ["", "00", "+123456789abcdef", "0123456789abcdeg", "0123456789abcdef0"] {
+            assert!(parse_id(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,270 @@
+//! Where a password comes from. Never from an argument: other users see those.
+//!
+//! In this order: `--password-file` (`-` is standard input), `--key-file` or
+//! `--recovery-code-file`; `TGCRYPTFS_PASSWORD_FILE`; the file `tgcryptfs-password`
+//! in `CREDENTIALS_DIRECTORY` (systemd's `LoadCredential=`); a prompt, if standard
+//! input is a terminal.
+
+use super::context::Context;
+use super::exit::{Code, Failure, OrFail};
+use super::session::read_password_file;
+use crate::config::refuse_shared_file;
+use anyhow::Result;
+use std::fmt;
+use std::io::{IsTerminal, Read};
+use std::path::{Path, PathBuf};
+use zeroize::Zeroizing;
+
+/// Longest password or code that is read from a stream, bytes.
+const STREAM_SIZE_MAX: u64 = 64 << 10;
+/// Sizes of a key file, bytes: less is guessable, more is a wrong path.
+const KEY_FILE_SIZE: std::ops::RangeInclusive<u64> = 32..=64 << 10;
+
+/// How a vault is unlocked; a group of flags for every command that opens one.
+#[derive(Clone, Debug, Default, clap::Args)]
+#[group(multiple = false)]
+pub(super) struct SecretArgs {
+    /// Read the password from this file (mode 0600), or from standard input with -
+    #[arg(long, value_name = "FILE")]
+    pub(super) password_file: Option<PathBuf>,
+    /// Unlock with this key file (mode 0600) instead of a password
+    #[arg(long, value_name = "FILE")]
+    pub(super) key_file: Option<PathBuf>,
+    /// Unlock with the recovery code in this file (mode 0600), or ask for it with -
+    #[arg(long, value_name = "FILE")]
+    pub(super) recovery_code_file: Option<PathBuf>,
+}
+
+/// What unlocks a vault. Wiped from memory when dropped.
+pub(super) enum Secret {
+    Passphrase(Zeroizing<String>),
+    RecoveryCode(Zeroizing<String>),
+    KeyFile(Zeroizing<Vec<u8>>),
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(********)")
+    }
+}
+
+impl SecretArgs {
+    /// The secret of an existing vault.
+    pub(super) fn obtain(&self, context: &Context) -> Result<Secret> {
+        match self.obtain_quietly(context)? {
+            Some(secret) => Ok(secret),
+            None => Ok(Secret::Passphrase(ask("password: ")?)),
+        }
+    }
+
+    /// The secret for a new vault: a prompt asks twice.
+    pub(super) fn obtain_new(&self, context: &Context) -> Result<Secret> {
+        match self.obtain_quietly(context)? {
+            Some(Secret::RecoveryCode(_)) => {
+                let message = "use --password-file or --key-file: a new vault gets its own \
+                               recovery code";
+                Err(Failure::new(Code::Usage, message).into())
+            }
+            Some(secret) => Ok(secret),
+            None => Ok(Secret::Passphrase(ask_twice()?)),
+        }
+    }
+
+    /// The secret if somebody left it where it can be read without asking.
+    pub(super) fn obtain_quietly(&self, context: &Context) -> Result<Option<Secret>> {
+        if let Some(path) = &self.key_file {
+            return Ok(Some(Secret::KeyFile(read_key_file(path)?)));
+        }
+        if let Some(path) = &self.recovery_code_file {
+            let code = match is_stdin(path) && std::io::stdin().is_terminal() {
+                true => ask("recovery code: ")?,
+                false => read_password(path)?,
+            };
+            return Ok(Some(Secret::RecoveryCode(code)));
+        }
+        let named = self.password_file.clone();
+        let named = named.or_else(|| {
+            context.variable("TGCRYPTFS_PASSWORD_FILE").filter(|v| !v.is_empty()).map(PathBuf::from)
+        });
+        let path = named.or_else(|| {
+            let dir = context.variable("CREDENTIALS_DIRECTORY")?;
+            Some(Path::new(dir).join("tgcryptfs-password")).filter(|path| path.exists())
+        });
+        path.map(|path| Ok(Secret::Passphrase(read_password(&path)?))).transpose()
+    }
+}
+
+/// Reads a password file, or standard input for `-`.
+pub(super) fn read_password(path: &Path) -> Result<Zeroizing<String>> {
+    let password = if is_stdin(path) {
+        match std::io::stdin().is_terminal() {
+            true => return ask("password: "),
+            false => first_line(std::io::stdin().lock())?,
+        }
+    } else {
+        refuse_shared_file(path, "a password")?;
+        read_password_file(path)?
+    };
+    if password.is_empty() {
+        let message = format!("write a password into {}: it is empty", path.display());
+        return Err(Failure::new(Code::SecretUnreadable, message).into());
+    }
+    Ok(password)
+}
+
+fn read_key_file(path: &Path) -> Result<Zeroizing<Vec<u8>>> {
+    refuse_shared_file(path, "a key")?;
+    let advice = || format!("make the key file {} readable", path.display());
+    let mut bytes = Zeroizing::new(Vec::new());
+    let file = std::fs::File::open(path).or_fail(Code::SecretUnreadable, advice())?;
+    file.take(KEY_FILE_SIZE.end() + 1)
+        .read_to_end(&mut bytes)
+        .or_fail(Code::SecretUnreadable, advice())?;
+    if !KEY_FILE_SIZE.contains(&(bytes.len() as u64)) {
+        let message = format!(
+            "use a key file of 32 bytes to 64 KiB, as from: head -c 64 /dev/urandom > {}",
+            path.display()
+        );
+        return Err(Failure::new(Code::SecretUnreadable, message).into());
+    }
+    Ok(bytes)
+}
+
+/// Asks on the terminal, twice, for a password that does not exist yet.
+pub(super) fn ask_twice() -> Result<Zeroizing<String>> {
+    let first = ask("new password: ")?;
+    if *first == *ask("new password again: ")? {
+        return Ok(first);
+    }
+    Err(Failure::new(Code::SecretUnreadable, "try again: the two passwords differ").into())
+}
+
+fn ask(prompt: &str) -> Result<Zeroizing<String>> {
+    if !std::io::stdin().is_terminal() {
+        let message = "give --password-file FILE (or - for standard input): there is no terminal \
+                       to ask on";
+        return Err(Failure::new(Code::SecretUnreadable, message).into());
+    }
+    let answer = rpassword::prompt_password(prompt)
+        .or_fail(Code::SecretUnreadable, "give --password-file FILE: cannot read the terminal")?;
+    if answer.is_empty() {
+        return Err(Failure::new(Code::SecretUnreadable, "type a password: it was empty").into());
+    }
+    Ok(Zeroizing::new(answer))
+}
+
+fn is_stdin(path: &Path) -> bool {
+    path == Path::new("-")
+}
+
+/// The first line of a stream, without its end.
+fn first_line(stream: impl Read) -> Result<Zeroizing<String>> {
+    // One allocation that never grows: growing would leave a copy behind.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(STREAM_SIZE_MAX as usize + 32));
+    let advice = "send the password on standard input";
+    stream.take(STREAM_SIZE_MAX).read_to_end(&mut bytes).or_fail(Code::SecretUnreadable, advice)?;
+    let line = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    let text = std::str::from_utf8(line).or_fail(Code::SecretUnreadable, advice)?;
+    Ok(Zeroizing::new(text.to_owned()))
+}
+
+impl Secret {
+    /// Writes the secret for the daemon's end of a pipe: its kind, a newline, its bytes.
+    pub(super) fn write_to(&self, pipe: &mut impl std::io::Write) -> std::io::Result<()> {
+        let (kind, bytes) = match self {
+            Self::Passphrase(text) => ("passphrase", text.as_bytes()),
+            Self::RecoveryCode(text) => ("recovery-code", text.as_bytes()),
+            Self::KeyFile(bytes) => ("key-file", bytes.as_slice()),
+        };
+        pipe.write_all(kind.as_bytes())?;
+        pipe.write_all(b"\n")?;
+        pipe.write_all(bytes)
+    }
+
+    /// Reads what `write_to` wrote, to the end of the pipe.
+    pub(super) fn read_from(pipe: impl Read) -> Result<Self> {
+        let mut bytes = Zeroizing::new(Vec::with_capacity(2 * STREAM_SIZE_MAX as usize));
+        let advice = "start the mount again: the password did not arrive";
+        pipe.take(2 * STREAM_SIZE_MAX - 32)
+            .read_to_end(&mut bytes)
+            .or_fail(Code::SecretUnreadable, advice)?;
+        let broken = || Failure::new(Code::SecretUnreadable, advice);
+        let end = bytes.iter().position(|byte| *byte == b'\n').ok_or_else(broken)?;
+        let (kind, rest) = (&bytes[..end], &bytes[end + 1..]);
+        let text = || std::str::from_utf8(rest).map(|text| Zeroizing::new(text.to_owned()));
+        match kind {
+            b"passphrase" => Ok(Self::Passphrase(text().map_err(|_| broken())?)),
+            b"recovery-code" => Ok(Self::RecoveryCode(text().map_err(|_| broken())?)),
+            b"key-file" => Ok(Self::KeyFile(Zeroizing::new(rest.to_vec()))),
+            _ => Err(broken().into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::exit;
+    use std::os::unix::fs::PermissionsExt;
+
+    fn file(dir: &tempfile::TempDir, name: &str, bytes: &[u8], mode: u32) -> PathBuf {
+        let path = dir.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        path
+    }
+
+    #[test]
+    fn a_password_file_must_be_private_and_hold_something() {
+        let dir = tempfile::tempdir().unwrap();
+        let good = file(&dir, "good", b"correct horse\n", 0o600);
+        assert_eq!(**read_password(&good).unwrap(), *"correct horse");
+        for (name, bytes, mode) in
+            [("shared", &b"x"[..], 0o644), ("group", b"x", 0o640), ("empty", b"\n", 0o600)]
+        {
+            let error = read_password(&file(&dir, name, bytes, mode)).unwrap_err();
+            assert_eq!(exit::code_of(&error), Code::SecretUnreadable, "{name}");
+        }
+        let error = read_password(&dir.path().join("missing")).unwrap_err();
+        assert_eq!(exit::code_of(&error), Code::SecretUnreadable);
+    }
+
+    #[test]
+    fn a_key_file_has_a_size() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(read_key_file(&file(&dir, "a", &[7; 32], 0o600)).unwrap().len(), 32);
+        for (name, size, mode) in [("b", 31, 0o600), ("c", 65_537, 0o600), ("d", 64, 0o644)] {
+            let error = read_key_file(&file(&dir, name, &vec![7; size], mode)).unwrap_err();
+            assert_eq!(exit::code_of(&error), Code::SecretUnreadable, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_stream_gives_its_first_line() {
+        assert_eq!(**first_line(&b"one\r\ntwo\n"[..]).unwrap(), *"one");
+        assert_eq!(**first_line(&b"only"[..]).unwrap(), *"only");
+        assert!(first_line(&b"\xff\xfe\n"[..]).is_err());
+    }
+
+    #[test]
+    fn secrets_survive_the_pipe() {
+        let secrets = [
+            Secret::Passphrase(Zeroizing::new("two\nlines".to_owned())),
+            Secret::RecoveryCode(Zeroizing::new("0000-1111".to_owned())),
+            Secret::KeyFile(Zeroizing::new(vec![0, 10, 255])),
+        ];
+        for secret in secrets {
+            let mut pipe = Vec::new();
+            secret.write_to(&mut pipe).unwrap();
+            let read = Secret::read_from(&pipe[..]).unwrap();
+            let mut again = Vec::new();
+            read.write_to(&mut again).unwrap();
+            assert_eq!(pipe, again);
+        }
+        for garbage in [&b""[..], b"passphrase", b"magic\nword", b"passphrase\n\xff"] {
+            assert!(Secret::read_from(garbage).is_err());
+        }
+        assert!(!format!("{:?}", Secret::KeyFile(Zeroizing::new(vec![1]))).contains('1'));
+    }
+}
