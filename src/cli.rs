@@ -23,7 +23,6 @@ mod mount;
 mod mount_table;
 mod notify;
 mod password;
-pub mod pending;
 mod progress;
 mod render;
 mod service;

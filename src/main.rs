@@ -3,6 +3,8 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    // MERGE: tgcryptfs::crypto::harden_process() goes here, before anything is read.
+    if let Err(error) = tgcryptfs::crypto::harden_process() {
+        eprintln!("tgcryptfs: keys may end up in core dumps: {error}");
+    }
     tgcryptfs::cli::main()
 }

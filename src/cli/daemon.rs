@@ -12,9 +12,10 @@
 use super::control::{EventSink, NoResult, read_events};
 use super::exit::{Code, Failure, OrFail};
 use super::lock::make_private_dir;
-use super::password::Secret;
+use super::password::{hand_over, take_over};
 use crate::engine::Progress;
 use crate::env::Env;
+use crate::vault::Credential;
 use anyhow::Result;
 use serde_json::json;
 use std::ffi::OsString;
@@ -31,7 +32,11 @@ pub(super) const CHILD_FLAG: &str = "--daemon-child";
 const LOG_SIZE_MAX: u64 = 10 << 20;
 
 /// Starts the daemon with this process's own arguments and waits until it is ready.
-pub(super) fn start(secret: &Secret, log_file: &Path, progress: &dyn Progress) -> Result<()> {
+pub(super) fn start(
+    credential: &Credential,
+    log_file: &Path,
+    progress: &dyn Progress,
+) -> Result<()> {
     let log = open_log(log_file)?;
     let program = std::env::current_exe()
         .or_fail(Code::Other, "install tgcryptfs where it can be started again, or use -f")?;
@@ -46,7 +51,7 @@ pub(super) fn start(secret: &Secret, log_file: &Path, progress: &dyn Progress) -
         .or_fail(Code::Other, "start the mount with -f: cannot start a daemon")?;
     if let Some(mut pipe) = child.stdin.take() {
         // A child that ended already has said why on its standard output.
-        drop(secret.write_to(&mut pipe));
+        drop(hand_over(credential, &mut pipe));
     }
     let Some(reports) = child.stdout.take() else {
         return Err(Failure::new(Code::Other, "start the mount with -f: no pipe").into());
@@ -86,13 +91,13 @@ fn open_log(path: &Path) -> Result<File> {
 }
 
 /// The child's side: leaves the terminal's session and takes the secret.
-pub(super) fn become_child() -> Result<Secret> {
+pub(super) fn become_child() -> Result<Credential> {
     if let Err(error) = rustix::process::setsid() {
         // Only a process that leads a group already is refused.
         log::warn!("staying in the session of the terminal: {error}");
     }
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
-    Secret::read_from(io::stdin().lock())
+    take_over(io::stdin().lock())
 }
 
 /// The child's way to tell its parent how far it is.

@@ -6,10 +6,10 @@ use super::context::Context;
 use super::exit::{Code, Failure};
 use super::init::{create_secret_file, hand_out_code};
 use super::logging::utc;
-use super::password::{Secret, SecretArgs, ask_twice, read_password};
+use super::password::{SecretArgs, ask_twice, read_password};
 use super::render;
-use super::session::hex;
-use super::vault_ops::{Slot, Unlocked};
+use super::vault_ops::Unlocked;
+use crate::vault::{Credential, SlotId, SlotInfo};
 use anyhow::Result;
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -31,7 +31,7 @@ impl Passwd {
             Some(path) => read_password(path)?,
             None => ask_twice()?,
         };
-        vault.change_passphrase(&Secret::Passphrase(password))?;
+        vault.change_passphrase(&Credential::Passphrase(password))?;
         println!("the password is changed");
         Ok(())
     }
@@ -79,7 +79,7 @@ impl Key {
         match &self.command {
             KeyCommand::List { json, secret } => {
                 let vault = Unlocked::new(context, &secret.obtain(context)?)?;
-                let slots = vault.list()?.iter().map(describe).collect();
+                let slots = vault.list().iter().map(describe).collect();
                 render::print(&Value::Array(slots), *json);
             }
             KeyCommand::Add { new_key_file, new_password_file, secret } => {
@@ -90,35 +90,29 @@ impl Key {
                             SecretArgs { key_file: new_key_file.clone(), ..Default::default() };
                         args.obtain(context)?
                     }
-                    (None, Some(path)) => Secret::Passphrase(read_password(path)?),
-                    (None, None) => Secret::Passphrase(ask_twice()?),
+                    (None, Some(path)) => Credential::Passphrase(read_password(path)?),
+                    (None, None) => Credential::Passphrase(ask_twice()?),
                 };
-                println!("added key slot {}", hex(&vault.add(&new)?.id));
+                println!("added key slot {}", vault.add(&new)?);
             }
             KeyCommand::Remove { id, secret } => {
                 let id = parse_id(id)?;
                 Unlocked::new(context, &secret.obtain(context)?)?.remove(id)?;
-                println!("removed key slot {}", hex(&id));
+                println!("removed key slot {id}");
             }
         }
         Ok(())
     }
 }
 
-fn describe(slot: &Slot) -> Value {
+fn describe(slot: &SlotInfo) -> Value {
     let created = i64::try_from(slot.created_s).unwrap_or(i64::MAX / 2);
-    json!({ "id": hex(&slot.id), "kind": slot.kind, "created": utc(created) })
+    json!({ "id": slot.id.to_string(), "kind": slot.kind.to_string(), "created": utc(created) })
 }
 
-fn parse_id(text: &str) -> Result<[u8; 8]> {
-    let is_hex = text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-    match u64::from_str_radix(text, 16) {
-        Ok(number) if is_hex => Ok(number.to_be_bytes()),
-        _ => {
-            let message = format!("give an id from key list, 16 hexadecimal digits, not {text}");
-            Err(Failure::new(Code::Usage, message).into())
-        }
-    }
+fn parse_id(text: &str) -> Result<SlotId> {
+    let message = format!("give an id from key list, 16 hexadecimal digits, not {text}");
+    SlotId::parse(text).ok_or_else(|| Failure::new(Code::Usage, message).into())
 }
 
 /// Replace the recovery code
@@ -161,20 +155,6 @@ impl Recovery {
                 }
                 Err(error)
             }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ids_read_as_they_are_shown() {
-        let id = [0, 1, 2, 3, 4, 5, 0xfe, 0xff];
-        assert_eq!(parse_id(&hex(&id)).unwrap(), id);
-        for text in ["", "00", "+123456789abcdef", "0123456789abcdeg", "0123456789abcdef0"] {
-            assert!(parse_id(text).is_err(), "{text}");
         }
     }
 }

@@ -9,9 +9,9 @@ use super::control::{MountRecord, Request, Server};
 use super::daemon::{self, ReadinessReport};
 use super::exit::{Code, Failure, OrFail};
 use super::lock::make_private_dir;
-use super::mount_table::{check_mount_point, detach};
+use super::mount_table::check_mount_point;
 use super::notify::notify;
-use super::password::{Secret, SecretArgs};
+use super::password::SecretArgs;
 use super::progress::TerminalProgress;
 use super::service::{EngineService, Service};
 use super::session::{Mounted, Session};
@@ -19,6 +19,7 @@ use super::signals::EndSignals;
 use crate::config::{FlagValue, Paths};
 use crate::engine::Progress;
 use crate::env::Env;
+use crate::vault::Credential;
 use anyhow::Result;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -187,7 +188,7 @@ struct Mounting<'a> {
 impl Mounting<'_> {
     fn serve(
         &self,
-        secret: &Secret,
+        secret: &Credential,
         progress: &dyn Progress,
         signals: EndSignals,
         log: Option<PathBuf>,
@@ -263,11 +264,8 @@ impl Mounting<'_> {
                     return self.unmount_or_detach(mounted, woken);
                 }
                 Wake::Unmount { is_lazy, answer } => {
-                    let outcome = if is_lazy {
-                        detach(&self.mount_point, true)
-                    } else {
-                        mounted.unmount().or_fail(Code::MountPoint, self.busy_advice())
-                    };
+                    let outcome = if is_lazy { mounted.detach() } else { mounted.unmount() };
+                    let outcome = outcome.or_fail(Code::MountPoint, self.busy_advice());
                     match outcome {
                         Ok(()) => waiting.push(answer),
                         Err(failure) => drop(answer.send(Err(failure))),
@@ -286,8 +284,8 @@ impl Mounting<'_> {
     fn unmount_or_detach(&self, mounted: &Mounted, woken: &Receiver<Wake>) {
         if let Err(error) = mounted.unmount() {
             log::warn!("detaching, files are still open: {error}");
-            if let Err(failure) = detach(&self.mount_point, true) {
-                log::error!("{failure}");
+            if let Err(error) = mounted.detach() {
+                log::error!("{error}");
             }
         }
         let start = self.context.env.monotonic();

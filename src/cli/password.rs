@@ -7,18 +7,15 @@
 
 use super::context::Context;
 use super::exit::{Code, Failure, OrFail};
-use super::session::read_password_file;
 use crate::config::refuse_shared_file;
+use crate::vault::{self, Credential, KeyFile, Passphrase, RecoveryCode};
 use anyhow::Result;
-use std::fmt;
 use std::io::{IsTerminal, Read};
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
 /// Longest password or code that is read from a stream, bytes.
 const STREAM_SIZE_MAX: u64 = 64 << 10;
-/// Sizes of a key file, bytes: less is guessable, more is a wrong path.
-const KEY_FILE_SIZE: std::ops::RangeInclusive<u64> = 32..=64 << 10;
 
 /// How a vault is unlocked; a group of flags for every command that opens one.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -35,52 +32,40 @@ pub(super) struct SecretArgs {
     pub(super) recovery_code_file: Option<PathBuf>,
 }
 
-/// What unlocks a vault. Wiped from memory when dropped.
-pub(super) enum Secret {
-    Passphrase(Zeroizing<String>),
-    RecoveryCode(Zeroizing<String>),
-    KeyFile(Zeroizing<Vec<u8>>),
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret(********)")
-    }
-}
-
 impl SecretArgs {
     /// The secret of an existing vault.
-    pub(super) fn obtain(&self, context: &Context) -> Result<Secret> {
+    pub(super) fn obtain(&self, context: &Context) -> Result<Credential> {
         match self.obtain_quietly(context)? {
             Some(secret) => Ok(secret),
-            None => Ok(Secret::Passphrase(ask("password: ")?)),
+            None => Ok(Credential::Passphrase(ask("password: ")?)),
         }
     }
 
     /// The secret for a new vault: a prompt asks twice.
-    pub(super) fn obtain_new(&self, context: &Context) -> Result<Secret> {
+    pub(super) fn obtain_new(&self, context: &Context) -> Result<Credential> {
         match self.obtain_quietly(context)? {
-            Some(Secret::RecoveryCode(_)) => {
+            Some(Credential::Recovery(_)) => {
                 let message = "use --password-file or --key-file: a new vault gets its own \
                                recovery code";
                 Err(Failure::new(Code::Usage, message).into())
             }
             Some(secret) => Ok(secret),
-            None => Ok(Secret::Passphrase(ask_twice()?)),
+            None => Ok(Credential::Passphrase(ask_twice()?)),
         }
     }
 
     /// The secret if somebody left it where it can be read without asking.
-    pub(super) fn obtain_quietly(&self, context: &Context) -> Result<Option<Secret>> {
+    pub(super) fn obtain_quietly(&self, context: &Context) -> Result<Option<Credential>> {
         if let Some(path) = &self.key_file {
-            return Ok(Some(Secret::KeyFile(read_key_file(path)?)));
+            return Ok(Some(Credential::KeyFile(read_key_file(path)?)));
         }
         if let Some(path) = &self.recovery_code_file {
-            let code = match is_stdin(path) && std::io::stdin().is_terminal() {
-                true => ask("recovery code: ")?,
-                false => read_password(path)?,
+            let code = match (is_stdin(path), std::io::stdin().is_terminal()) {
+                (true, true) => ask_text("recovery code: ")?,
+                (true, false) => first_line(std::io::stdin().lock())?,
+                (false, _) => read_private_text(path)?,
             };
-            return Ok(Some(Secret::RecoveryCode(code)));
+            return Ok(Some(Credential::Recovery(parse_code(&code)?)));
         }
         let named = self.password_file.clone();
         let named = named.or_else(|| {
@@ -90,56 +75,66 @@ impl SecretArgs {
             let dir = context.variable("CREDENTIALS_DIRECTORY")?;
             Some(Path::new(dir).join("tgcryptfs-password")).filter(|path| path.exists())
         });
-        path.map(|path| Ok(Secret::Passphrase(read_password(&path)?))).transpose()
+        path.map(|path| Ok(Credential::Passphrase(read_password(&path)?))).transpose()
     }
 }
 
 /// Reads a password file, or standard input for `-`.
-pub(super) fn read_password(path: &Path) -> Result<Zeroizing<String>> {
-    let password = if is_stdin(path) {
-        match std::io::stdin().is_terminal() {
-            true => return ask("password: "),
-            false => first_line(std::io::stdin().lock())?,
-        }
-    } else {
-        refuse_shared_file(path, "a password")?;
-        read_password_file(path)?
-    };
-    if password.is_empty() {
-        let message = format!("write a password into {}: it is empty", path.display());
-        return Err(Failure::new(Code::SecretUnreadable, message).into());
+pub(super) fn read_password(path: &Path) -> Result<Passphrase> {
+    if is_stdin(path) {
+        return match std::io::stdin().is_terminal() {
+            true => ask("password: "),
+            false => passphrase(&first_line(std::io::stdin().lock())?),
+        };
     }
-    Ok(password)
+    refuse_shared_file(path, "a password")?;
+    Ok(vault::password::read_file(path).or_fail(
+        Code::SecretUnreadable,
+        format!("give a password file that can be used, not {}", path.display()),
+    )?)
 }
 
-fn read_key_file(path: &Path) -> Result<Zeroizing<Vec<u8>>> {
+/// Reads a private file with a recovery code in it.
+fn read_private_text(path: &Path) -> Result<Zeroizing<String>> {
+    refuse_shared_file(path, "a recovery code")?;
+    let file = std::fs::File::open(path);
+    let message = format!("make the recovery code in {} readable", path.display());
+    first_line(file.or_fail(Code::SecretUnreadable, message)?)
+}
+
+fn passphrase(text: &str) -> Result<Passphrase> {
+    Ok(Passphrase::new(text)
+        .or_fail(Code::SecretUnreadable, "give a password that is not empty")?)
+}
+
+fn read_key_file(path: &Path) -> Result<KeyFile> {
     refuse_shared_file(path, "a key")?;
-    let advice = || format!("make the key file {} readable", path.display());
-    let mut bytes = Zeroizing::new(Vec::new());
-    let file = std::fs::File::open(path).or_fail(Code::SecretUnreadable, advice())?;
-    file.take(KEY_FILE_SIZE.end() + 1)
-        .read_to_end(&mut bytes)
-        .or_fail(Code::SecretUnreadable, advice())?;
-    if !KEY_FILE_SIZE.contains(&(bytes.len() as u64)) {
-        let message = format!(
-            "use a key file of 32 bytes to 64 KiB, as from: head -c 64 /dev/urandom > {}",
-            path.display()
-        );
-        return Err(Failure::new(Code::SecretUnreadable, message).into());
-    }
-    Ok(bytes)
+    Ok(vault::password::read_key_file(path).or_fail(
+        Code::SecretUnreadable,
+        format!("give another key file than {}", path.display()),
+    )?)
+}
+
+/// Reads a recovery code that somebody typed or kept in a file.
+fn parse_code(text: &str) -> Result<RecoveryCode> {
+    let advice = "check the recovery code: nine groups of four letters and digits";
+    Ok(RecoveryCode::parse(text).or_fail(Code::WrongSecret, advice)?)
 }
 
 /// Asks on the terminal, twice, for a password that does not exist yet.
-pub(super) fn ask_twice() -> Result<Zeroizing<String>> {
+pub(super) fn ask_twice() -> Result<Passphrase> {
     let first = ask("new password: ")?;
-    if *first == *ask("new password again: ")? {
+    if first.is_equal(&ask("new password again: ")?) {
         return Ok(first);
     }
     Err(Failure::new(Code::SecretUnreadable, "try again: the two passwords differ").into())
 }
 
-fn ask(prompt: &str) -> Result<Zeroizing<String>> {
+fn ask(prompt: &str) -> Result<Passphrase> {
+    passphrase(&ask_text(prompt)?)
+}
+
+fn ask_text(prompt: &str) -> Result<Zeroizing<String>> {
     if !std::io::stdin().is_terminal() {
         let message = "give --password-file FILE (or - for standard input): there is no terminal \
                        to ask on";
@@ -147,9 +142,6 @@ fn ask(prompt: &str) -> Result<Zeroizing<String>> {
     }
     let answer = rpassword::prompt_password(prompt)
         .or_fail(Code::SecretUnreadable, "give --password-file FILE: cannot read the terminal")?;
-    if answer.is_empty() {
-        return Err(Failure::new(Code::SecretUnreadable, "type a password: it was empty").into());
-    }
     Ok(Zeroizing::new(answer))
 }
 
@@ -169,36 +161,45 @@ fn first_line(stream: impl Read) -> Result<Zeroizing<String>> {
     Ok(Zeroizing::new(text.to_owned()))
 }
 
-impl Secret {
-    /// Writes the secret for the daemon's end of a pipe: its kind, a newline, its bytes.
-    pub(super) fn write_to(&self, pipe: &mut impl std::io::Write) -> std::io::Result<()> {
-        let (kind, bytes) = match self {
-            Self::Passphrase(text) => ("passphrase", text.as_bytes()),
-            Self::RecoveryCode(text) => ("recovery-code", text.as_bytes()),
-            Self::KeyFile(bytes) => ("key-file", bytes.as_slice()),
-        };
-        pipe.write_all(kind.as_bytes())?;
-        pipe.write_all(b"\n")?;
-        pipe.write_all(bytes)
-    }
-
-    /// Reads what `write_to` wrote, to the end of the pipe.
-    pub(super) fn read_from(pipe: impl Read) -> Result<Self> {
-        let mut bytes = Zeroizing::new(Vec::with_capacity(2 * STREAM_SIZE_MAX as usize));
-        let advice = "start the mount again: the password did not arrive";
-        pipe.take(2 * STREAM_SIZE_MAX - 32)
-            .read_to_end(&mut bytes)
-            .or_fail(Code::SecretUnreadable, advice)?;
-        let broken = || Failure::new(Code::SecretUnreadable, advice);
-        let end = bytes.iter().position(|byte| *byte == b'\n').ok_or_else(broken)?;
-        let (kind, rest) = (&bytes[..end], &bytes[end + 1..]);
-        let text = || std::str::from_utf8(rest).map(|text| Zeroizing::new(text.to_owned()));
-        match kind {
-            b"passphrase" => Ok(Self::Passphrase(text().map_err(|_| broken())?)),
-            b"recovery-code" => Ok(Self::RecoveryCode(text().map_err(|_| broken())?)),
-            b"key-file" => Ok(Self::KeyFile(Zeroizing::new(rest.to_vec()))),
-            _ => Err(broken().into()),
+/// Writes a credential for the daemon's end of a pipe: its kind, a newline, its bytes.
+pub(super) fn hand_over(
+    credential: &Credential,
+    pipe: &mut impl std::io::Write,
+) -> std::io::Result<()> {
+    let code;
+    let (kind, bytes) = match credential {
+        Credential::Passphrase(text) => ("passphrase", text.as_bytes()),
+        Credential::KeyFile(content) => ("key-file", content.as_bytes()),
+        Credential::Recovery(recovery) => {
+            code = recovery.to_text();
+            ("recovery-code", code.as_bytes())
         }
+    };
+    pipe.write_all(kind.as_bytes())?;
+    pipe.write_all(b"\n")?;
+    pipe.write_all(bytes)
+}
+
+/// Reads what [`hand_over`] wrote, to the end of the pipe.
+pub(super) fn take_over(pipe: impl Read) -> Result<Credential> {
+    // As in `first_line`: the buffer never grows.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(2 * STREAM_SIZE_MAX as usize));
+    let advice = "start the mount again: the password did not arrive";
+    pipe.take(2 * STREAM_SIZE_MAX - 32)
+        .read_to_end(&mut bytes)
+        .or_fail(Code::SecretUnreadable, advice)?;
+    let broken = || Failure::new(Code::SecretUnreadable, advice);
+    let end = bytes.iter().position(|byte| *byte == b'\n').ok_or_else(broken)?;
+    let (kind, rest) = (&bytes[..end], &bytes[end + 1..]);
+    let text = || std::str::from_utf8(rest).map_err(|_| broken());
+    match kind {
+        b"passphrase" => Ok(Credential::Passphrase(passphrase(text()?)?)),
+        b"recovery-code" => Ok(Credential::Recovery(parse_code(text()?)?)),
+        b"key-file" => {
+            let content = Zeroizing::new(rest.to_vec());
+            Ok(Credential::KeyFile(KeyFile::new(content).map_err(|_| broken())?))
+        }
+        _ => Err(broken().into()),
     }
 }
 
@@ -219,7 +220,7 @@ mod tests {
     fn a_password_file_must_be_private_and_hold_something() {
         let dir = tempfile::tempdir().unwrap();
         let good = file(&dir, "good", b"correct horse\n", 0o600);
-        assert_eq!(**read_password(&good).unwrap(), *"correct horse");
+        assert_eq!(read_password(&good).unwrap().as_bytes(), b"correct horse");
         for (name, bytes, mode) in
             [("shared", &b"x"[..], 0o644), ("group", b"x", 0o640), ("empty", b"\n", 0o600)]
         {
@@ -233,7 +234,7 @@ mod tests {
     #[test]
     fn a_key_file_has_a_size() {
         let dir = tempfile::tempdir().unwrap();
-        assert_eq!(read_key_file(&file(&dir, "a", &[7; 32], 0o600)).unwrap().len(), 32);
+        assert_eq!(read_key_file(&file(&dir, "a", &[7; 32], 0o600)).unwrap().as_bytes(), [7; 32]);
         for (name, size, mode) in [("b", 31, 0o600), ("c", 65_537, 0o600), ("d", 64, 0o644)] {
             let error = read_key_file(&file(&dir, name, &vec![7; size], mode)).unwrap_err();
             assert_eq!(exit::code_of(&error), Code::SecretUnreadable, "{name}");
@@ -248,23 +249,23 @@ mod tests {
     }
 
     #[test]
-    fn secrets_survive_the_pipe() {
-        let secrets = [
-            Secret::Passphrase(Zeroizing::new("two\nlines".to_owned())),
-            Secret::RecoveryCode(Zeroizing::new("0000-1111".to_owned())),
-            Secret::KeyFile(Zeroizing::new(vec![0, 10, 255])),
+    fn credentials_survive_the_pipe() {
+        let env = crate::env::Env::simulated(1).0;
+        let credentials = [
+            Credential::Passphrase(Passphrase::new("two\nlines").unwrap()),
+            Credential::Recovery(RecoveryCode::generate(&env)),
+            Credential::KeyFile(KeyFile::new(Zeroizing::new(vec![10; 65_536])).unwrap()),
         ];
-        for secret in secrets {
+        for credential in credentials {
             let mut pipe = Vec::new();
-            secret.write_to(&mut pipe).unwrap();
-            let read = Secret::read_from(&pipe[..]).unwrap();
+            hand_over(&credential, &mut pipe).unwrap();
+            let taken = take_over(&pipe[..]).unwrap();
             let mut again = Vec::new();
-            read.write_to(&mut again).unwrap();
+            hand_over(&taken, &mut again).unwrap();
             assert_eq!(pipe, again);
         }
         for garbage in [&b""[..], b"passphrase", b"magic\nword", b"passphrase\n\xff"] {
-            assert!(Secret::read_from(garbage).is_err());
+            assert!(take_over(garbage).is_err());
         }
-        assert!(!format!("{:?}", Secret::KeyFile(Zeroizing::new(vec![1]))).contains('1'));
     }
 }

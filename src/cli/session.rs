@@ -4,20 +4,23 @@
 use super::context::Context;
 use super::exit::{Code, Failure, OrFail};
 use super::lock::{StateLock, make_private_dir};
-use super::password::Secret;
-use super::pending::{fuse, store, vault};
 use super::service::EngineService;
+use super::vault_ops::vault_failure;
 use crate::config::{AtimeChoice, Codec, Config, Durability, Paths};
+use crate::crypto::kdf::Argon2Params;
 use crate::engine::{self, Engine, Progress, Settings};
 use crate::env::Env;
+use crate::store::{self, ErrorKind};
+use crate::vault::Credential;
 use anyhow::Result;
+use fuse_adapter::MountError;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::runtime::Runtime;
 use vfs::Stability;
 use zeroize::Zeroizing;
 
-pub(super) use store::Create;
+pub(super) use crate::store::Create;
 
 /// An opened store.
 pub(super) type Store = Arc<dyn store::BlobStore>;
@@ -34,37 +37,29 @@ pub(super) fn open_store(context: &Context, create: Create) -> Result<Store> {
     let url = context.store_url()?;
     let parsed: store::StoreUrl =
         url.parse().or_fail(Code::Configuration, "correct the URL of the store")?;
-    let message = format!("make the store {url} reachable");
-    Ok(store::open(&parsed, create).or_fail(Code::StoreUnreachable, message)?)
+    Ok(store::open(&parsed, create).map_err(|error| store_failure(&url, error))?)
 }
 
-/// Reads a password file whose permissions were checked.
-pub(super) fn read_password_file(path: &Path) -> Result<Zeroizing<String>> {
-    let message = format!("make the password file {} readable", path.display());
-    Ok(vault::password::read_file(path).or_fail(Code::SecretUnreadable, message)?)
-}
-
-/// Makes the engine's kind of credential from a secret.
-pub(super) fn credential(secret: &Secret) -> Result<vault::Credential> {
-    Ok(match secret {
-        Secret::Passphrase(text) => vault::Credential::Passphrase(text.clone()),
-        Secret::KeyFile(bytes) => vault::Credential::KeyFile(bytes.clone()),
-        Secret::RecoveryCode(text) => {
-            let advice = "check the recovery code: nine groups of four letters and digits";
-            let code = vault::RecoveryCode::parse(text).or_fail(Code::WrongSecret, advice)?;
-            vault::Credential::Recovery(code)
+/// Gives a store's error its exit code and first line.
+pub(super) fn store_failure(url: &str, error: store::Error) -> Failure {
+    match error.kind() {
+        ErrorKind::Invalid | ErrorKind::Unsupported => {
+            Failure::because(Code::Configuration, "correct the URL of the store", error)
         }
-    })
+        _ => {
+            let message = format!("make the store {url} reachable");
+            Failure::because(Code::StoreUnreachable, message, error)
+        }
+    }
 }
 
-/// How new key slots are made.
-pub(super) fn kdf(config: &Config) -> vault::KdfParams {
+/// How much work goes into new passphrases.
+pub(super) fn argon2(config: &Config) -> Result<Argon2Params> {
     let encryption = &config.encryption;
-    vault::KdfParams {
-        m_kib: encryption.argon2_memory_kib,
-        t: encryption.argon2_iterations,
-        p: encryption.argon2_parallelism,
-    }
+    let (memory, passes, lanes) =
+        (encryption.argon2_memory_kib, encryption.argon2_iterations, encryption.argon2_parallelism);
+    Ok(Argon2Params::new(memory, passes, lanes)
+        .or_fail(Code::Configuration, "correct encryption.argon2_* in the configuration")?)
 }
 
 /// A new vault, as far as the user is told about it.
@@ -74,20 +69,23 @@ pub(super) struct NewVault {
 }
 
 /// Makes a vault in a store that has none.
-pub(super) fn create_vault(context: &Context, store: &Store, secret: &Secret) -> Result<NewVault> {
+pub(super) fn create_vault(
+    context: &Context,
+    store: &Store,
+    credential: &Credential,
+) -> Result<NewVault> {
     let config = &context.loaded.config;
     let creation = engine::Creation { block_size: config.chunk.block_size, label: machine_label() };
-    let credential = credential(secret)?;
     let (info, code) = runtime()?
         .block_on(engine::create_vault(
             Arc::clone(store),
-            &credential,
-            kdf(config),
+            credential,
+            argon2(config)?,
             creation,
             &context.env,
         ))
         .map_err(engine_failure)?;
-    Ok(NewVault { vault_id: hex(&info.vault_id), recovery_code: Zeroizing::new(code.to_string()) })
+    Ok(NewVault { vault_id: hex(&info.vault_id), recovery_code: code.to_text() })
 }
 
 /// What other machines call this one.
@@ -124,7 +122,7 @@ impl Session {
     /// machine has it open.
     pub(super) fn open(
         context: &Context,
-        secret: &Secret,
+        credential: &Credential,
         is_read_only: bool,
         progress: &dyn Progress,
     ) -> Result<Self> {
@@ -133,9 +131,8 @@ impl Session {
         let lock = StateLock::take(&paths.state)?;
         let store = open_store(context, Create::No)?;
         let settings = settings(context, &paths, is_read_only)?;
-        let credential = credential(secret)?;
         let runtime = runtime()?;
-        let opened = Engine::open(store, &credential, settings, context.env.clone(), progress);
+        let opened = Engine::open(store, credential, settings, context.env.clone(), progress);
         let engine = runtime.block_on(opened).map_err(engine_failure)?;
         let service = Arc::new(EngineService { engine, runtime: runtime.handle().clone() });
         Ok(Self { service, paths, runtime, _lock: lock })
@@ -160,31 +157,39 @@ impl Session {
         is_read_only: bool,
     ) -> Result<Arc<Mounted>> {
         let config = &context.loaded.config.mount;
-        let options = fuse::Options {
-            allow_other: config.allow_other,
-            read_only: is_read_only,
-            threads: config.threads,
-            writeback_cache: config.writeback_cache,
-            source: "tgcryptfs".to_owned(),
+        let mut options = fuse_adapter::Options::new(mount_point);
+        options.allow_other = config.allow_other;
+        options.read_only = is_read_only;
+        options.threads = usize::try_from(config.threads).ok();
+        options.writeback_cache = config.writeback_cache;
+        options.fsync = match context.loaded.config.durability {
+            Durability::Journaled => Stability::Journaled,
+            Durability::Uploaded => Stability::Uploaded,
         };
-        let mount = fuse::mount(self.service.engine.clone(), mount_point, &options)
+        let fs = Arc::new(self.service.engine.vfs());
+        let mount = fuse_adapter::mount(fs, self.runtime.handle().clone(), options)
             .or_fail(Code::MountPoint, format!("cannot mount at {}", mount_point.display()))?;
         Ok(Arc::new(Mounted(mount)))
     }
 }
 
 /// A kernel mount served by this process.
-pub(super) struct Mounted(fuse::Mount);
+pub(super) struct Mounted(fuse_adapter::Mount);
 
 impl Mounted {
     /// Waits until it is unmounted, by whomever.
-    pub(super) fn wait(&self) -> std::io::Result<()> {
+    pub(super) fn wait(&self) -> Result<(), MountError> {
         self.0.wait()
     }
 
     /// Unmounts; fails while files are open.
-    pub(super) fn unmount(&self) -> std::io::Result<()> {
+    pub(super) fn unmount(&self) -> Result<(), MountError> {
         self.0.unmount()
+    }
+
+    /// Takes it out of the tree; it ends when the last file is closed.
+    pub(super) fn detach(&self) -> Result<(), MountError> {
+        self.0.detach()
     }
 }
 
@@ -266,13 +271,14 @@ fn machine_mark(state: &Path, env: &Env) -> Result<String> {
 
 /// Gives an engine's error its exit code and first line.
 ///
-/// MERGE: map the engine's kinds: wrong credential → `WrongSecret`, other vault or
-/// rollback → `VaultMismatch`, store → `StoreUnreachable`, damage → `Corrupt`, local
-/// disk → `LocalState`, locked → `Busy`, no vault → `NotFound`.
+/// MERGE: the engine's own kinds: local disk → `LocalState`, locked → `Busy`, damage →
+/// `Corrupt`, no vault → `NotFound`.
 pub(super) fn engine_failure(error: engine::Error) -> Failure {
     match error {
-        error @ engine::Error::NotBuilt => {
-            Failure::because(Code::Other, "use a build with the engine in it", error)
+        engine::Error::Vault(error) => vault_failure(error),
+        engine::Error::Store(error) => {
+            let at = error.location().unwrap_or_default().to_owned();
+            store_failure(&at, error)
         }
     }
 }

@@ -1,92 +1,202 @@
 //! What the command line does with the vault header: looking whether there is a
 //! vault, and its key slots.
+//!
+//! Invariants: a header is written under a new name that must be free, so of two
+//! programs that change it at the same time one is told to try again; the header that
+//! was opened stays until the new one is in the store; the last three are kept.
 
 use super::context::Context;
-use super::exit::{Code, Failure, OrFail};
-use super::password::Secret;
-use super::pending::vault::{self, ops};
+use super::exit::{Code, Failure};
 use super::session::{self, Create, Store};
+use crate::crypto::MasterKey;
+use crate::store::{self, ObjectName, PutMode, PutOutcome};
+use crate::vault::{
+    self, Credential, RecoveryCode, SlotId, SlotInfo, SlotKind, VaultError, VaultHeader,
+};
 use anyhow::Result;
-use std::future::Future;
+use tokio::runtime::Runtime;
 use zeroize::Zeroizing;
 
-/// A key slot, for people.
-#[derive(Clone, Debug)]
-pub(super) struct Slot {
-    pub(super) id: [u8; 8],
-    pub(super) kind: &'static str,
-    pub(super) created_s: u64,
-}
-
-impl From<ops::SlotInfo> for Slot {
-    fn from(info: ops::SlotInfo) -> Self {
-        Self { id: info.id, kind: info.kind, created_s: info.created_s }
-    }
-}
+/// Earlier headers that are kept beside the newest.
+const EARLIER_KEPT: u64 = 2;
 
 /// Whether the store holds a vault.
 pub(super) fn exists(store: &Store) -> Result<bool> {
-    run(ops::exists(store))
+    Ok(newest(store, &session::runtime()?)?.is_some())
 }
 
-/// Checks a secret against the vault and gives the vault's id.
-pub(super) fn unlock(store: &Store, secret: &Secret) -> Result<String> {
-    Ok(session::hex(&run(ops::unlock(store, &session::credential(secret)?))?))
+/// Checks a credential against the vault and gives the vault's id.
+pub(super) fn unlock(store: &Store, credential: &Credential) -> Result<String> {
+    let header = read_newest(store, &session::runtime()?)?;
+    open(&header, credential)?;
+    Ok(session::hex(&header.vault().0))
 }
 
-/// The vault of the configured store together with the current secret, which every
-/// change asks for.
+/// The unlocked vault of the configured store.
 pub(super) struct Unlocked<'a> {
     context: &'a Context,
     store: Store,
-    current: vault::Credential,
+    runtime: Runtime,
+    header: VaultHeader,
+    master: MasterKey,
+    /// The slot that the given credential opened.
+    opened: SlotId,
 }
 
 impl<'a> Unlocked<'a> {
-    /// Opens the store; the secret is checked by each operation.
-    pub(super) fn new(context: &'a Context, secret: &Secret) -> Result<Self> {
+    /// Opens the vault with the current secret, which every change asks for.
+    pub(super) fn new(context: &'a Context, credential: &Credential) -> Result<Self> {
         let store = session::open_store(context, Create::No)?;
-        if !exists(&store)? {
-            let message = "make a vault first: tgcryptfs init (the store holds none)";
-            return Err(Failure::new(Code::NotFound, message).into());
-        }
-        Ok(Self { context, store, current: session::credential(secret)? })
+        let runtime = session::runtime()?;
+        let header = read_newest(&store, &runtime)?;
+        let (master, opened) = open(&header, credential)?;
+        Ok(Self { context, store, runtime, header, master, opened })
     }
 
     /// Every key slot.
-    pub(super) fn list(&self) -> Result<Vec<Slot>> {
-        Ok(run(ops::list(&self.store, &self.current))?.into_iter().map(Slot::from).collect())
+    pub(super) fn list(&self) -> Vec<SlotInfo> {
+        self.header.slots().collect()
     }
 
     /// Adds a slot for another secret.
-    pub(super) fn add(&self, new: &Secret) -> Result<Slot> {
-        let new = session::credential(new)?;
-        let kdf = session::kdf(&self.context.loaded.config);
-        Ok(run(ops::add(&self.store, &self.current, &new, kdf, &self.context.env))?.into())
+    pub(super) fn add(&self, new: &Credential) -> Result<SlotId> {
+        let argon2 = session::argon2(&self.context.loaded.config)?;
+        let next = self.header.add_slot(&self.context.env, &self.master, new, argon2);
+        let next = next.map_err(vault_failure)?;
+        self.write(&next)?;
+        let is_new = |slot: &SlotInfo| self.header.slots().all(|known| known.id != slot.id);
+        let added = next.slots().find(is_new).map(|slot| slot.id);
+        Ok(added.ok_or_else(|| Failure::new(Code::Other, "look at key list: nothing was added"))?)
     }
 
     /// Removes a slot.
-    pub(super) fn remove(&self, id: [u8; 8]) -> Result<()> {
-        run(ops::remove(&self.store, &self.current, id, &self.context.env))
+    pub(super) fn remove(&self, id: SlotId) -> Result<()> {
+        self.write(&self.header.remove_slot(&self.master, id).map_err(vault_failure)?)
     }
 
-    /// Replaces the passphrase.
-    pub(super) fn change_passphrase(&self, new: &Secret) -> Result<()> {
-        let new = session::credential(new)?;
-        let kdf = session::kdf(&self.context.loaded.config);
-        run(ops::change_passphrase(&self.store, &self.current, &new, kdf, &self.context.env))
+    /// Replaces the passphrase that was given; if another kind of secret was given, the
+    /// only passphrase there is.
+    pub(super) fn change_passphrase(&self, new: &Credential) -> Result<()> {
+        let old = match self.slots_of(SlotKind::Passphrase)[..] {
+            ref slots if slots.contains(&self.opened) => self.opened,
+            [] => return self.add(new).map(drop),
+            [only] => only,
+            _ => {
+                let message = "unlock with the password that is to be changed: there are several";
+                return Err(Failure::new(Code::Usage, message).into());
+            }
+        };
+        self.replace(old, new)
     }
 
     /// Makes a new recovery code; the old one stops working.
     pub(super) fn rotate_recovery(&self) -> Result<Zeroizing<String>> {
-        let code = run(ops::rotate_recovery(&self.store, &self.current, &self.context.env))?;
-        Ok(Zeroizing::new(code.to_string()))
+        let code = RecoveryCode::generate(&self.context.env);
+        let text = code.to_text();
+        let new = Credential::Recovery(code);
+        match self.slots_of(SlotKind::Recovery)[..] {
+            [] => self.add(&new).map(drop)?,
+            [old, ..] => self.replace(old, &new)?,
+        }
+        Ok(text)
+    }
+
+    fn slots_of(&self, kind: SlotKind) -> Vec<SlotId> {
+        self.header.slots().filter(|slot| slot.kind == kind).map(|slot| slot.id).collect()
+    }
+
+    fn replace(&self, old: SlotId, new: &Credential) -> Result<()> {
+        let argon2 = session::argon2(&self.context.loaded.config)?;
+        let next = self.header.replace_slot(&self.context.env, &self.master, old, new, argon2);
+        self.write(&next.map_err(vault_failure)?)
+    }
+
+    fn write(&self, next: &VaultHeader) -> Result<()> {
+        let generation = next.generation();
+        let written = self.runtime.block_on(self.store.put(
+            &ObjectName::vault(generation),
+            next.encode().into(),
+            PutMode::CreateIfAbsent,
+        ));
+        if written.map_err(|e| session::store_failure(&self.store.location(), e))?
+            == PutOutcome::AlreadyThere
+        {
+            let message = "try again: another machine changed the vault's keys just now";
+            return Err(Failure::new(Code::Busy, message).into());
+        }
+        for old in generations(&self.store, &self.runtime)? {
+            if old < generation.saturating_sub(EARLIER_KEPT) {
+                let deleted = self.runtime.block_on(self.store.delete(&ObjectName::vault(old)));
+                if let Err(error) = deleted {
+                    // The change stands; whoever changes keys next tries again.
+                    log::warn!("an old vault header stays in the store: {error}");
+                }
+            }
+        }
+        Ok(())
     }
 }
 
-/// MERGE: map the vault's kinds: wrong credential → `WrongSecret`, no vault or slot →
-/// `NotFound`, store → `StoreUnreachable`, damaged header → `Corrupt`.
-fn run<T>(operation: impl Future<Output = Result<T, vault::Error>>) -> Result<T> {
-    let outcome = session::runtime()?.block_on(operation);
-    Ok(outcome.or_fail(Code::Other, "the vault could not be read or changed")?)
+fn generations(store: &Store, runtime: &Runtime) -> Result<Vec<u64>> {
+    let listed = runtime.block_on(store.list("vault."));
+    let listed = listed.map_err(|e| session::store_failure(&store.location(), e))?;
+    Ok(listed.iter().filter_map(|object| object.name.vault_generation()).collect())
+}
+
+fn newest(store: &Store, runtime: &Runtime) -> Result<Option<u64>> {
+    Ok(generations(store, runtime)?.into_iter().max())
+}
+
+fn read_newest(store: &Store, runtime: &Runtime) -> Result<VaultHeader> {
+    let Some(generation) = newest(store, runtime)? else {
+        let message = "make a vault first: tgcryptfs init (the store holds none)";
+        return Err(Failure::new(Code::NotFound, message).into());
+    };
+    let len_max = vault::header::HEADER_LEN_MAX as u64 + 1;
+    let bytes = runtime.block_on(store.get(&ObjectName::vault(generation), Some(0..len_max)));
+    let bytes = bytes.map_err(|e: store::Error| session::store_failure(&store.location(), e))?;
+    Ok(VaultHeader::parse(&bytes).map_err(vault_failure)?)
+}
+
+/// Opens the vault, trying every slot for that kind of credential.
+fn open(header: &VaultHeader, credential: &Credential) -> Result<(MasterKey, SlotId)> {
+    let kind = credential.kind();
+    for slot in header.slots().filter(|slot| slot.kind == kind) {
+        match vault::unlock(header, credential, Some(slot.id)) {
+            Err(VaultError::BadPassword) => {}
+            Ok(master) => return Ok((master, slot.id)),
+            Err(error) => return Err(vault_failure(error).into()),
+        }
+    }
+    Err(vault_failure(VaultError::BadPassword).into())
+}
+
+/// Gives a vault's error its exit code and first line.
+pub(super) fn vault_failure(error: VaultError) -> Failure {
+    let (code, message) = match &error {
+        VaultError::BadPassword | VaultError::NoSlot { .. } => {
+            (Code::WrongSecret, "try again: that is not a password, code or key file of this vault")
+        }
+        VaultError::UnknownSlot { .. } => {
+            (Code::NotFound, "look at key list: there is no such slot")
+        }
+        VaultError::LastSlot | VaultError::TooManySlots | VaultError::WrongKind { .. } => {
+            (Code::Usage, "change the keys in another order")
+        }
+        VaultError::KdfTooWeak(_) => {
+            (Code::Configuration, "raise encryption.argon2_* in the configuration")
+        }
+        VaultError::VaultMismatch { .. } | VaultError::Rollback { .. } => {
+            (Code::VaultMismatch, "make sure that this is the right store: it shows another state")
+        }
+        VaultError::OutOfMemory(_) => (Code::Other, "free some memory and try again"),
+        VaultError::VersionTooNew { .. } => (Code::Other, "update tgcryptfs"),
+        VaultError::NotAVault
+        | VaultError::KdfOutOfBounds(_)
+        | VaultError::Corrupt(_)
+        | VaultError::Tampered => {
+            (Code::Corrupt, "restore the vault header from a copy: it cannot be used")
+        }
+    };
+    Failure::because(code, message, error)
 }
