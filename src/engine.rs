@@ -6,21 +6,34 @@
 //! go; a commit makes it durable here, an upload durable in the store.
 
 mod attributes;
+mod background;
 mod commit;
 mod content;
 mod copy;
 mod error;
+mod follow;
+mod fsck;
 mod handle;
+mod identity;
+mod membership;
 mod names;
+mod open;
+mod publish;
 mod read;
 mod serve;
 mod settings;
 mod space;
+mod status;
 mod write;
 
+pub use crate::data::blocks::Compression;
 pub use error::{Error, Result};
+pub use fsck::FsckReport;
 pub use handle::Handle;
+pub use membership::{Creation, VaultInfo, create_vault, newest_header, unlock};
+pub use serve::NoChanges;
 pub use settings::{AtimePolicy, Settings};
+pub use status::{CacheStats, Progress, Silent, Status};
 
 use crate::data::blocks::Blocks;
 use crate::data::file::FileState;
@@ -34,7 +47,7 @@ use commit::Committer;
 use parking_lot::Mutex;
 use std::sync::{Arc, Weak};
 use std::sync::atomic::{AtomicBool, AtomicU64};
-use vfs::locks::LockTable;
+use vfs::LockTable;
 use vfs::{Attr, ErrorKind, Ino, Kind, Timestamp, WriteVerifier};
 
 /// Longest file, bytes: offsets stay within a signed 64-bit number with room.
@@ -64,12 +77,16 @@ pub(crate) struct Inner {
     numbers: Mutex<Numbers>,
     locks: LockTable,
     committer: tokio::sync::Mutex<Committer>,
+    publisher: tokio::sync::Mutex<publish::Publisher>,
     /// Changes up to here are on disk.
     committed: AtomicU64,
     verifier: WriteVerifier,
     /// Set when a sync failed: what is in memory may differ from what is on
     /// disk, so nothing is written until the next start.
     is_broken: AtomicBool,
+    /// Why the last upload failed.
+    last_error: Mutex<Option<String>>,
+    background: background::Background,
 }
 
 impl std::fmt::Debug for Inner {

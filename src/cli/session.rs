@@ -76,16 +76,19 @@ pub(super) fn create_vault(
 ) -> Result<NewVault> {
     let config = &context.loaded.config;
     let creation = engine::Creation { block_size: config.chunk.block_size, label: machine_label() };
+    let paths = context.paths()?;
+    let _lock = StateLock::take(&paths.state)?;
     let (info, code) = runtime()?
         .block_on(engine::create_vault(
             Arc::clone(store),
             credential,
             argon2(config)?,
             creation,
+            &paths.state,
             &context.env,
         ))
         .map_err(engine_failure)?;
-    Ok(NewVault { vault_id: hex(&info.vault_id), recovery_code: code.to_text() })
+    Ok(NewVault { vault_id: hex(&info.vault_id.0), recovery_code: code.to_text() })
 }
 
 /// What other machines call this one.
@@ -140,7 +143,7 @@ impl Session {
 
     /// Starts the work in the background.
     pub(super) fn start(&self) {
-        self.service.engine.start();
+        self.service.engine.start(self.runtime.handle().clone());
     }
 
     /// Writes everything down and ends the work in the background. The vault stays
@@ -166,7 +169,7 @@ impl Session {
             Durability::Journaled => Stability::Journaled,
             Durability::Uploaded => Stability::Uploaded,
         };
-        let fs = Arc::new(self.service.engine.vfs());
+        let fs = Arc::new(self.service.engine.clone());
         let mount = fuse_adapter::mount(fs, self.runtime.handle().clone(), options)
             .or_fail(Code::MountPoint, format!("cannot mount at {}", mount_point.display()))?;
         Ok(Arc::new(Mounted(mount)))
@@ -223,6 +226,8 @@ fn settings(context: &Context, paths: &Paths, is_read_only: bool) -> Result<Sett
         concurrent_uploads_max: uploads,
         concurrent_downloads_max: downloads,
         dirty_max: config.cache.dirty_max,
+        label: machine_label(),
+        upload_delay_ms: 30_000,
     })
 }
 
@@ -230,7 +235,7 @@ fn compression(config: &Config) -> engine::Compression {
     match (config.chunk.compression_enabled, config.chunk.compression) {
         (false, _) | (true, Codec::None) => engine::Compression::None,
         (true, Codec::Lz4) => engine::Compression::Lz4,
-        (true, Codec::Zstd) => engine::Compression::Zstd(config.chunk.zstd_level),
+        (true, Codec::Zstd) => engine::Compression::Zstd { level: config.chunk.zstd_level },
     }
 }
 
@@ -270,17 +275,36 @@ fn machine_mark(state: &Path, env: &Env) -> Result<String> {
 }
 
 /// Gives an engine's error its exit code and first line.
-///
-/// MERGE: the engine's own kinds: local disk → `LocalState`, locked → `Busy`, damage →
-/// `Corrupt`, no vault → `NotFound`.
 pub(super) fn engine_failure(error: engine::Error) -> Failure {
-    match error {
-        engine::Error::Vault(error) => vault_failure(error),
-        engine::Error::Store(error) => {
+    use engine::Error;
+    let (code, message) = match error {
+        Error::Vault(error) => return vault_failure(error),
+        Error::Store(error) => {
             let at = error.location().unwrap_or_default().to_owned();
-            store_failure(&at, error)
+            return store_failure(&at, error);
         }
-    }
+        Error::NoVault { .. } => (Code::NotFound, "make a vault with tgcryptfs init, or correct the store"),
+        Error::VaultExists { .. } => (Code::Usage, "attach to the vault that is there already"),
+        Error::Raced { .. } => (Code::Busy, "try again: another machine was at work"),
+        Error::Local { .. } | Error::Db(_) | Error::NoState | Error::Identity { .. } => {
+            (Code::LocalState, "make the local state and cache directories usable")
+        }
+        Error::Data(ref data) if !data.is_corruption() => {
+            (Code::LocalState, "make the cache directory usable")
+        }
+        Error::Data(_)
+        | Error::Fold(_)
+        | Error::Membership(_)
+        | Error::Object { .. }
+        | Error::Decode(_)
+        | Error::Unauthorised { .. }
+        | Error::Fork { .. }
+        | Error::Withheld { .. } => {
+            (Code::Corrupt, "restore the store from a copy: it holds something that was not written so")
+        }
+        Error::NoKey { .. } | Error::TooLong(_) => (Code::Other, "the operation cannot be done"),
+    };
+    Failure::because(code, message, error)
 }
 
 #[cfg(test)]

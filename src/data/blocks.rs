@@ -241,6 +241,13 @@ impl Blocks {
         Ok(block)
     }
 
+    /// Reads a block as the store or the disk has it, past everything in memory,
+    /// and checks it; answers its length.
+    pub async fn verify(&self, kind: BlockType, id: BlockId) -> Result<u64> {
+        let place = self.place(&id)?.ok_or(Error::Missing { id })?;
+        Ok(self.read_and_open(kind, id, &place).await?.len() as u64)
+    }
+
     async fn read_and_open(&self, kind: BlockType, id: BlockId, place: &BlockPlace) -> Result<Bytes> {
         let record = self.record(place).await?;
         self.open_record(kind, id, place, &record)

@@ -45,7 +45,21 @@ struct Running {
     part: CommitPart,
 }
 
+impl Committer {
+    /// Starts where the database says the last run ended.
+    pub(super) fn load(db: &db::Reader) -> db::Result<Self> {
+        let last = db.last_key(Table::Outbox)?;
+        Ok(Self { running: None, patched: db.patched_inodes()?.into_iter().collect(), last_outbox: last })
+    }
+}
+
 impl Inner {
+    /// Commits everything with all patches merged.
+    pub(super) async fn commit_merged(&self) -> Result<()> {
+        let mut committer = self.committer.lock().await;
+        self.commit_for_upload(&mut committer).await
+    }
+
     /// Makes every change so far survive a crash of this machine.
     pub(super) async fn commit(&self) -> vfs::Result<()> {
         let wanted = self.state.lock().seq;

@@ -19,6 +19,81 @@ pub enum Error {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] store::Error),
+    /// The vault does not open.
+    #[error(transparent)]
+    Vault(#[from] crate::vault::VaultError),
+    /// The membership chain is not acceptable.
+    #[error(transparent)]
+    Membership(#[from] crate::vault::MembershipError),
+    /// An object is not what was sealed.
+    #[error("object {name}: {source}")]
+    Object {
+        /// Its name in the store.
+        name: String,
+        /// What does not hold.
+        source: crate::crypto::Corrupt,
+    },
+    /// Something signed breaks the format.
+    #[error("a record of the log is malformed: {0}")]
+    Decode(#[from] crate::codec::DecodeError),
+    /// Something to be sealed is too long.
+    #[error(transparent)]
+    TooLong(#[from] crate::crypto::envelope::TooLong),
+    /// There is no vault.
+    #[error("there is no vault in {store}; make one with `tgcryptfs init`")]
+    NoVault {
+        /// The store.
+        store: String,
+    },
+    /// There is a vault already.
+    #[error("there is a vault in {store} already")]
+    VaultExists {
+        /// The store.
+        store: String,
+    },
+    /// Another machine was faster.
+    #[error("another machine made object {name} at the same time; try again")]
+    Raced {
+        /// The object.
+        name: String,
+    },
+    /// A signature or role does not hold.
+    #[error("machine {machine} signed something that it may not, or somebody signed in its name")]
+    Unauthorised {
+        /// The machine.
+        machine: crate::ids::MachineId,
+    },
+    /// The log of a machine has two continuations.
+    #[error("the log of machine {machine} forks at segment {seq}: its identity is used twice, or the store mixes two histories")]
+    Fork {
+        /// The machine.
+        machine: crate::ids::MachineId,
+        /// The segment.
+        seq: u64,
+    },
+    /// The store does not have what something that it has depends on.
+    #[error("the store withholds segment {seq} of machine {machine}, which later ones depend on")]
+    Withheld {
+        /// The machine.
+        machine: crate::ids::MachineId,
+        /// The segment.
+        seq: u64,
+    },
+    /// This machine has no key for an epoch.
+    #[error("this machine has no key for epoch {epoch}")]
+    NoKey {
+        /// The epoch.
+        epoch: u32,
+    },
+    /// The database lacks what every database has.
+    #[error("the local database is incomplete; rebuild it with `tgcryptfs fsck --rebuild`")]
+    NoState,
+    /// The identity or pin file is damaged.
+    #[error("{}: the file is damaged or belongs to another vault; move it away to join as a new machine", path.display())]
+    Identity {
+        /// The file.
+        path: PathBuf,
+    },
     /// A local file failed.
     #[error("{}: {source}", path.display())]
     Local {
@@ -53,11 +128,17 @@ impl Error {
             Self::Data(error) => of_data(error),
             Self::Db(error) if error.is_full() => ErrorKind::NoSpace,
             Self::Store(error) => of_store(error),
-            Self::Fold(_) => ErrorKind::Corrupt,
+            Self::Fold(_)
+            | Self::Membership(_)
+            | Self::Object { .. }
+            | Self::Decode(_)
+            | Self::Unauthorised { .. }
+            | Self::Fork { .. }
+            | Self::Withheld { .. } => ErrorKind::Corrupt,
             Self::Local { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
                 ErrorKind::NoSpace
             }
-            Self::Db(_) | Self::Local { .. } => ErrorKind::Io,
+            _ => ErrorKind::Io,
         }
     }
 }

@@ -19,6 +19,8 @@ pub enum AtimePolicy {
 pub struct Settings {
     /// Where this machine's state lies: identity, anchors, database.
     pub state_dir: PathBuf,
+    /// What other machines call this one, at most 64 bytes.
+    pub label: String,
     /// Where the cache lies.
     pub cache_dir: PathBuf,
     /// Bytes of ciphertext cached on disk at most, unsent data aside.
@@ -58,6 +60,7 @@ impl Settings {
     pub fn below(dir: &std::path::Path) -> Self {
         Self {
             state_dir: dir.join("state"),
+            label: "unnamed".to_owned(),
             cache_dir: dir.join("cache"),
             cache_size_max: 10 << 30,
             memory_max: 256 << 20,

@@ -245,6 +245,20 @@ impl Reader {
         Ok(count.unsigned_abs())
     }
 
+    /// The highest key of a table keyed by numbers; 0 if it is empty.
+    pub fn last_key(&self, table: Table) -> Result<i64> {
+        let sql = format!("SELECT coalesce(max(k), 0) FROM {}", table.name());
+        self.cached(&sql)?.query_row([], |row| row.get(0)).map_err(|e| self.sqlite(e))
+    }
+
+    /// The files that have patches.
+    pub fn patched_inodes(&self) -> Result<Vec<u64>> {
+        let mut statement = self.cached("SELECT DISTINCT ino FROM patch ORDER BY ino")?;
+        let inodes: rusqlite::Result<Vec<i64>> =
+            statement.query_map([], |row| row.get(0)).map_err(|e| self.sqlite(e))?.collect();
+        Ok(inodes.map_err(|e| self.sqlite(e))?.into_iter().map(|ino| ino as u64).collect())
+    }
+
     /// Every patch of a file: its row, block and sealed value opened, oldest first.
     pub fn patches(&self, ino: u64) -> Result<Vec<(i64, u64, Vec<u8>)>> {
         let mut statement =

@@ -4,6 +4,7 @@ use super::db::{self, Key, Reader, Table, Txn};
 use super::state::Usage;
 use crate::codec::{DecodeError, Reader as Decoder, Writer};
 use crate::ids::{Hash, Hlc, Incarnation};
+use crate::log::segment::{DEPS_MAX, Dep};
 
 /// A row of the table of singles.
 pub trait Single: Sized {
@@ -92,5 +93,24 @@ impl Single for OwnLog {
             next_checkpoint: r.u64("next checkpoint")?,
             since_checkpoint: r.u64("since checkpoint")?,
         })
+    }
+}
+
+/// The ends of other logs, and of this machine's earlier lives, as folded here.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// One for each log.
+    pub heads: Vec<Dep>,
+}
+
+impl Single for Seen {
+    const KEY: i64 = 3;
+
+    fn encode(&self, w: &mut Writer) {
+        w.list(&self.heads, |w, dep| dep.encode(w));
+    }
+
+    fn decode(r: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+        Ok(Self { heads: r.list("heads", DEPS_MAX, 64, Dep::decode)? })
     }
 }

@@ -458,7 +458,7 @@ impl State {
     }
 }
 
-pub(super) fn malformed(table: Table, source: DecodeError) -> db::Error {
+pub(crate) fn malformed(table: Table, source: DecodeError) -> db::Error {
     db::Error::Row { table: table.name(), source }
 }
 

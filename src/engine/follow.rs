@@ -1,0 +1,271 @@
+//! Reading logs from the store and folding them: how a machine that has nothing
+//! but the keys gets the state.
+
+use super::membership::Chain;
+use super::{Error, Progress, Result};
+use crate::crypto::{Context, SignatureKind, envelope, names};
+use crate::data::blocks::{Blocks, Keyring};
+use crate::ids::{Hash, Incarnation, MachineId};
+use crate::log::object_name;
+use crate::log::op::{Group, Op};
+use crate::log::record::{IncarnationRecord, PackInfo};
+use crate::log::segment::{Dep, Segment};
+use crate::meta::db::{Db, Key, Table};
+use crate::meta::row::{PackRow, PackState};
+use crate::meta::state::State;
+use crate::store::{BlobStore, ErrorKind};
+use crate::vault::membership::Role;
+use std::collections::HashMap;
+
+/// One life of one machine, as far as it was read.
+#[derive(Debug)]
+pub(super) struct Log {
+    pub(super) machine: MachineId,
+    pub(super) incarnation: Incarnation,
+    /// The next segment to read.
+    pub(super) next_seq: u64,
+    /// The hash of the last one read.
+    pub(super) last: Hash,
+    /// Whether the store had no more.
+    is_ended: bool,
+    /// A batch that is read but whose dependencies are not folded yet.
+    waiting: Option<Batch>,
+}
+
+/// Segments that take effect together.
+#[derive(Debug)]
+struct Batch {
+    deps: Vec<Dep>,
+    groups: Vec<Group>,
+    end: Dep,
+}
+
+/// What reading needs to know.
+pub(super) struct Source<'a> {
+    pub(super) store: &'a dyn BlobStore,
+    pub(super) chain: &'a Chain,
+    pub(super) keyring: &'a Keyring,
+}
+
+impl Source<'_> {
+    /// Every life of every machine.
+    pub(super) async fn find_logs(&self) -> Result<Vec<Log>> {
+        let mut logs = Vec::new();
+        for member in &self.chain.newest().body().members {
+            for index in 0.. {
+                let Some(record) = self.incarnation(member.machine, index).await? else { break };
+                logs.push(Log {
+                    machine: member.machine,
+                    incarnation: record.incarnation,
+                    next_seq: 0,
+                    last: Hash([0; 32]),
+                    is_ended: false,
+                    waiting: None,
+                });
+            }
+        }
+        Ok(logs)
+    }
+
+    /// An incarnation record, if it is there.
+    async fn incarnation(
+        &self,
+        machine: MachineId,
+        index: u32,
+    ) -> Result<Option<IncarnationRecord>> {
+        let first = self.keyring.epoch(0).ok_or(Error::NoKey { epoch: 0 })?;
+        let name = object_name(&names::incarnation(first, machine, index));
+        let context = Context::incarnation(self.keyring.namespace, machine, index);
+        let Some(plain) = self.open(&name, &context).await? else { return Ok(None) };
+        let member = self.chain.newest().member(machine).ok_or(Error::Unauthorised { machine })?;
+        let body = member
+            .signing_key
+            .verify_signed(SignatureKind::Incarnation, &plain)
+            .map_err(|_| Error::Unauthorised { machine })?;
+        let record = IncarnationRecord::decode(body)?;
+        let is_asked_for = record.machine == machine
+            && record.index == index
+            && record.namespace == self.keyring.namespace;
+        if is_asked_for { Ok(Some(record)) } else { Err(Error::Unauthorised { machine }) }
+    }
+
+    async fn open(
+        &self,
+        name: &crate::store::ObjectName,
+        context: &Context,
+    ) -> Result<Option<zeroize::Zeroizing<Vec<u8>>>> {
+        let len_max = context.object().sealed_max() as u64;
+        let object = match self.store.get(name, Some(0..len_max + 1)).await {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            other => other?,
+        };
+        let epochs = self.keyring.epochs.values().rev();
+        let opened = envelope::open(epochs, context, &object)
+            .map_err(|source| Error::Object { name: name.to_string(), source })?;
+        Ok(Some(opened.plaintext))
+    }
+
+    /// The segment behind what was read of a log; `None` if it is not there.
+    async fn next_segment(&self, log: &Log) -> Result<Option<(Segment, Hash)>> {
+        let (machine, seq) = (log.machine, log.next_seq);
+        let namespace = self.keyring.namespace;
+        let context = Context::segment(namespace, machine, log.incarnation, seq);
+        let mut found = None;
+        for keys in self.keyring.epochs.values().rev() {
+            let name = object_name(&names::segment(keys, machine, log.incarnation, seq));
+            found = self.open(&name, &context).await?;
+            if found.is_some() {
+                break;
+            }
+        }
+        let Some(plain) = found else { return Ok(None) };
+        let refused = || Error::Unauthorised { machine };
+        let member = self.chain.newest().member(machine).ok_or_else(refused)?;
+        let body = member
+            .signing_key
+            .verify_signed(SignatureKind::Segment, &plain)
+            .map_err(|_| refused())?;
+        let segment = Segment::decode(body)?;
+        let hash = Hash(*blake3::hash(&plain).as_bytes());
+        let is_asked_for = segment.namespace == namespace
+            && (segment.machine, segment.incarnation, segment.seq)
+                == (machine, log.incarnation, seq);
+        if !is_asked_for || segment.previous != log.last {
+            return Err(Error::Fork { machine, seq });
+        }
+        let role = self
+            .chain
+            .by_hash(&segment.membership.0)
+            .and_then(|record| record.member(machine))
+            .map(|member| member.role);
+        if role.is_none_or(|role| role < Role::Write) {
+            return Err(refused());
+        }
+        Ok(Some((segment, hash)))
+    }
+
+    /// Reads one more batch of a log, if a whole one is there.
+    async fn read_batch(&self, log: &mut Log) -> Result<()> {
+        let mut batch: Option<Batch> = None;
+        loop {
+            let Some((segment, hash)) = self.next_segment(log).await? else {
+                log.is_ended = true;
+                return Ok(());
+            };
+            let end = Dep {
+                machine: log.machine,
+                incarnation: log.incarnation,
+                seq: segment.seq,
+                hash,
+            };
+            log.next_seq += 1;
+            log.last = hash;
+            let gathered = batch.get_or_insert(Batch { deps: vec![], groups: vec![], end });
+            gathered.deps.extend(segment.deps);
+            gathered.groups.extend(segment.groups);
+            gathered.end = end;
+            if segment.ends_batch {
+                log.waiting = batch;
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// What a fold has come to.
+#[derive(Debug, Default)]
+pub(super) struct Folded {
+    /// The end of every log that has one.
+    pub(super) heads: HashMap<(MachineId, Incarnation), Dep>,
+    /// The highest inode number made in each machine's share.
+    pub(super) last_number: HashMap<u64, u64>,
+    /// Batches.
+    pub(super) batches: u64,
+}
+
+/// Folds all logs into an empty state, each batch in a transaction of its own.
+pub(super) async fn fold_all(
+    source: &Source<'_>,
+    logs: &mut [Log],
+    state: &mut State,
+    (db, blocks): (&Db, &Blocks),
+    progress: &dyn Progress,
+) -> Result<Folded> {
+    let mut folded = Folded::default();
+    progress.begin("reading the log", None);
+    loop {
+        let mut has_moved = false;
+        for log in &mut *logs {
+            if log.waiting.is_none() && !log.is_ended {
+                source.read_batch(log).await?;
+            }
+            let is_ready = log.waiting.as_ref().is_some_and(|batch| {
+                batch.deps.iter().all(|dep| {
+                    let head = folded.heads.get(&(dep.machine, dep.incarnation));
+                    head.is_some_and(|head| head.seq >= dep.seq)
+                })
+            });
+            if is_ready && let Some(batch) = log.waiting.take() {
+                fold_batch(&batch, state, (db, blocks), &mut folded).await?;
+                folded.heads.insert((log.machine, log.incarnation), batch.end);
+                has_moved = true;
+                progress.advance(batch.groups.len() as u64);
+            }
+        }
+        if !has_moved && logs.iter().all(|log| log.is_ended || log.waiting.is_some()) {
+            break;
+        }
+    }
+    progress.end();
+    // A batch that depends on something that is not there: withheld.
+    if let Some(dep) = logs.iter().filter_map(|log| log.waiting.as_ref()).flat_map(|b| &b.deps).find(
+        |dep| {
+            let head = folded.heads.get(&(dep.machine, dep.incarnation));
+            head.is_none_or(|head| head.seq < dep.seq)
+        },
+    ) {
+        return Err(Error::Withheld { machine: dep.machine, seq: dep.seq });
+    }
+    Ok(folded)
+}
+
+async fn fold_batch(
+    batch: &Batch,
+    state: &mut State,
+    (db, blocks): (&Db, &Blocks),
+    folded: &mut Folded,
+) -> Result<()> {
+    let mut dirs = Vec::new();
+    for group in &batch.groups {
+        for op in &group.ops {
+            if let Op::PackAdd { pack, epoch, size, dir_hash } = op {
+                let info =
+                    PackInfo { pack: *pack, epoch: *epoch, size: *size, dir_hash: *dir_hash };
+                blocks.learn_pack(info);
+                dirs.push((info, blocks.fetch_dir(&info).await?));
+            }
+            if let Op::Create { ino, .. } = op {
+                let last = folded.last_number.entry(ino >> 47).or_default();
+                *last = (*last).max(ino & ((1 << 47) - 1));
+            }
+        }
+        state.apply(&group.ops)?;
+        state.hlc = state.hlc.max(group.hlc);
+    }
+    folded.batches += 1;
+    let frozen = state.freeze(0);
+    db.write(|txn| {
+        let mut entries: Vec<_> = dirs.iter().flat_map(|(_, entries)| entries).collect();
+        entries.sort_by_key(|(id, _)| *id);
+        for (id, place) in entries {
+            txn.put(Table::Block, Key::Bytes(&id.0), &place.encode())?;
+        }
+        for (info, _) in &dirs {
+            let row = PackRow { state: PackState::Announced, info: *info };
+            txn.put(Table::Pack, Key::Bytes(&info.pack.0), &row.encode())?;
+        }
+        super::commit::save_state(txn, &frozen, &HashMap::new()).map(drop)
+    })?;
+    state.thaw(&frozen);
+    Ok(())
+}

@@ -1,0 +1,310 @@
+//! Opening a namespace: unlock, verify, and go on from the local database, or
+//! make it anew from the store.
+
+use super::commit::Committer;
+use super::follow::{Folded, Source, fold_all};
+use super::identity::{Identity, load_pin, save_pin};
+use super::membership::{Chain, newest_header, unlock};
+use super::publish::Publisher;
+use super::{Engine, Error, Inner, Numbers, Progress, Result, Settings};
+use crate::crypto::{MasterKey, SignatureKind, envelope, names};
+use crate::data::blocks::{Blocks, Policy};
+use crate::env::Env;
+use crate::ids::{Hash, Hlc, Incarnation};
+use crate::log::object_name;
+use crate::log::op::{Node, Op};
+use crate::log::record::IncarnationRecord;
+use crate::meta::db::{Db, Key, Table};
+use crate::meta::row::Inode;
+use crate::meta::singles::{OwnLog, Position, Seen, Single};
+use crate::meta::state::{ROOT, State, Usage, decode_inode_row, encode_slot, malformed};
+use crate::store::{BlobStore, PutMode, PutOutcome};
+use crate::vault::{self, Credential, VaultHeader};
+use parking_lot::Mutex;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use vfs::{Timestamp, WriteVerifier};
+
+/// Who may do what, checked and unlocked.
+struct Unlocked {
+    header: VaultHeader,
+    master: MasterKey,
+    identity: Identity,
+    chain: Chain,
+}
+
+impl Engine {
+    /// Opens the first namespace of the vault in `store`.
+    pub async fn open(
+        store: Arc<dyn BlobStore>,
+        credential: &Credential,
+        settings: Settings,
+        env: Env,
+        progress: &dyn Progress,
+    ) -> Result<Self> {
+        let unlocked = unlock_vault(&*store, credential, &settings, &env).await?;
+        let dir = &settings.state_dir;
+        let machine_key = unlocked.master.machine_key(unlocked.identity.machine);
+        let db = Db::open(dir, &machine_key, env.clone())?;
+        let keyring = Arc::new(unlocked.chain.keyring());
+        let policy = Policy {
+            cache_dir: settings.cache_dir.clone(),
+            cache_size_max: settings.cache_size_max,
+            memory_max: settings.memory_max / 2,
+            pack_size_max: settings.pack_size_max,
+            compression: settings.compression,
+            dedup: settings.dedup,
+        };
+        let reader = db.reader()?;
+        let blocks = Blocks::open(keyring.clone(), policy, store.clone(), env.clone(), db.reader()?)?;
+        let name_key = *keyring.fixed.dentry_key().expose();
+        let source = Source { store: &*store, chain: &unlocked.chain, keyring: &keyring };
+        let own = match OwnLog::load(&reader)? {
+            Some(own) => own,
+            None => {
+                let mut state = State::new(db.reader()?, name_key, Hlc(0), Usage::default());
+                build(&source, &unlocked, (&db, &blocks), &mut state, &settings, &env, progress)
+                    .await?
+            }
+        };
+        remove_orphans(&db)?;
+        let position = Position::load(&reader)?.ok_or(Error::NoState)?;
+        let seen = Seen::load(&reader)?.unwrap_or_default();
+        let member = unlocked.chain.newest().member(unlocked.identity.machine);
+        let slot = member.map_or(0, |member| member.slot);
+        let state = State::new(db.reader()?, name_key, position.hlc, position.usage);
+        let committer = Committer::load(&reader)?;
+        let block_size = unlocked.chain.newest().body().block_size.into();
+        let membership = Hash(*unlocked.chain.newest().hash());
+        let publisher = Publisher::new(unlocked.identity, membership, own, seen, reader);
+        let verifier = WriteVerifier(u64::from_le_bytes(env.random_array()));
+        let numbers = Numbers {
+            slot,
+            incarnation: own.incarnation,
+            next: position.next_number,
+            reserved: position.next_number,
+        };
+        let inner = Arc::new_cyclic(|itself| Inner {
+            settings,
+            env,
+            block_size,
+            blocks,
+            db,
+            store,
+            itself: itself.clone(),
+            state: Mutex::new(state),
+            numbers: Mutex::new(numbers),
+            locks: vfs::LockTable::new(),
+            committer: tokio::sync::Mutex::new(committer),
+            publisher: tokio::sync::Mutex::new(publisher),
+            committed: AtomicU64::new(0),
+            verifier,
+            is_broken: AtomicBool::new(false),
+            last_error: Mutex::new(None),
+            background: super::background::Background::default(),
+        });
+        let engine = Self { inner };
+        engine.inner.reserve_numbers()?;
+        Ok(engine)
+    }
+}
+
+async fn unlock_vault(
+    store: &dyn BlobStore,
+    credential: &Credential,
+    settings: &Settings,
+    env: &Env,
+) -> Result<Unlocked> {
+    let header = newest_header(store).await?;
+    let header = header.ok_or_else(|| Error::NoVault { store: store.location() })?;
+    let dir = &settings.state_dir;
+    let pin = load_pin(dir)?;
+    if let Some(pin) = &pin {
+        vault::check_pin(&header, pin)?;
+    }
+    let master = unlock(&header, credential)?;
+    if pin.is_none_or(|pin| pin.generation < header.generation()) && !settings.read_only {
+        save_pin(dir, &vault::Pin::of(&header))?;
+    }
+    let mut chain = Chain::load(store, &master).await?;
+    let identity = match Identity::load(dir, &master)? {
+        Some(identity) => identity,
+        None => {
+            let identity = Identity::generate(env);
+            identity.save(dir, &master, env)?;
+            identity
+        }
+    };
+    if !settings.read_only {
+        let label = settings.label.clone();
+        chain.enrol(store, (&master, &header), (&identity, label), env).await?;
+    }
+    Ok(Unlocked { header, master, identity, chain })
+}
+
+/// Makes the local database from the logs in the store and starts a new life of
+/// this machine.
+async fn build(
+    source: &Source<'_>,
+    unlocked: &Unlocked,
+    (db, blocks): (&Db, &Blocks),
+    state: &mut State,
+    settings: &Settings,
+    env: &Env,
+    progress: &dyn Progress,
+) -> Result<OwnLog> {
+    debug_assert!(unlocked.header.generation() > 0);
+    let created = Hlc(unlocked.chain.records.first().map_or(0, |record| record.body().created));
+    let root = root_inode(created);
+    db.write(|txn| txn.put(Table::Ino, Key::ino(ROOT), &encode_slot(&root, 0, false)))?;
+    let mut logs = source.find_logs().await?;
+    let lives = logs.iter().filter(|log| log.machine == unlocked.identity.machine).count();
+    let folded = fold_all(source, &mut logs, state, (db, blocks), progress).await?;
+    let incarnation = Incarnation::random(env);
+    let hlc = state.hlc.max(created).next(env.now());
+    if !settings.read_only {
+        announce_life(source, unlocked, (lives as u32, incarnation), hlc, env).await?;
+    }
+    let usage = count_usage(db)?;
+    let slot = unlocked.chain.newest().member(unlocked.identity.machine).map_or(0, |m| m.slot);
+    let last = folded.last_number.get(&u64::from(slot)).copied().unwrap_or(0);
+    // Numbers that an earlier life handed out and never published stay unused.
+    let next_number = if last == 0 && lives == 0 { 1 } else { last + 2 * Numbers::RESERVE };
+    let own = OwnLog {
+        incarnation,
+        next_seq: 0,
+        last: Hash([0; 32]),
+        next_head: 0,
+        next_checkpoint: 0,
+        since_checkpoint: 0,
+    };
+    let seen = seen_of(&folded);
+    db.write(|txn| {
+        Position { next_number, hlc, usage }.save(txn)?;
+        seen.save(txn)?;
+        own.save(txn)?;
+        if folded.batches == 0 && !settings.read_only {
+            claim_root(txn, root, hlc, env)?;
+        }
+        Ok(())
+    })?;
+    Ok(own)
+}
+
+/// The root directory of a namespace nobody has written to.
+fn root_inode(created: Hlc) -> Inode {
+    let created_ms = created.0 >> 16;
+    let time = Timestamp {
+        seconds: (created_ms / 1000) as i64,
+        nanoseconds: (created_ms % 1000) as u32 * 1_000_000,
+    };
+    Inode::new(Node::Directory, 0o755, 0, 0, time)
+}
+
+/// The root of a new namespace belongs to who first opens it.
+fn claim_root(
+    txn: &crate::meta::db::Txn<'_>,
+    mut root: Inode,
+    hlc: Hlc,
+    env: &Env,
+) -> crate::meta::db::Result<()> {
+    let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    let now = env.now();
+    let op = Op::SetAttr {
+        ino: ROOT,
+        mode: None,
+        uid: Some(uid),
+        gid: Some(gid),
+        atime: Some(now),
+        mtime: Some(now),
+        ctime: now,
+    };
+    (root.uid, root.gid) = (uid, gid);
+    (root.atime, root.mtime, root.ctime) = (now, now, now);
+    txn.put(Table::Ino, Key::ino(ROOT), &encode_slot(&root, 0, false))?;
+    let mut w = crate::codec::Writer::new();
+    crate::log::op::Group { hlc, ops: vec![op] }.encode(&mut w);
+    txn.put(Table::Outbox, Key::Int(1), w.as_slice())
+}
+
+fn seen_of(folded: &Folded) -> Seen {
+    let mut heads: Vec<_> = folded.heads.values().copied().collect();
+    heads.sort_unstable_by_key(|dep| (dep.machine, dep.incarnation));
+    Seen { heads }
+}
+
+/// Writes the incarnation record that lets others find this life's log.
+async fn announce_life(
+    source: &Source<'_>,
+    unlocked: &Unlocked,
+    (index, incarnation): (u32, Incarnation),
+    hlc: Hlc,
+    env: &Env,
+) -> Result<()> {
+    let machine = unlocked.identity.machine;
+    let record = IncarnationRecord {
+        namespace: source.keyring.namespace,
+        machine,
+        index,
+        incarnation,
+        hlc,
+        membership: Hash(*unlocked.chain.newest().hash()),
+    };
+    let mut signed = record.encode();
+    unlocked.identity.signing.sign_onto(SignatureKind::Incarnation, &mut signed);
+    let first = source.keyring.epoch(0).ok_or(Error::NoKey { epoch: 0 })?;
+    let context = crate::crypto::Context::incarnation(record.namespace, machine, index);
+    let sealed = envelope::seal(env, first, &context, &signed)?;
+    let name = object_name(&names::incarnation(first, machine, index));
+    match source.store.put(&name, sealed.into(), PutMode::CreateIfAbsent).await? {
+        PutOutcome::Created => Ok(()),
+        PutOutcome::AlreadyThere => Err(Error::Raced { name: name.to_string() }),
+    }
+}
+
+/// Counts what there is.
+fn count_usage(db: &Db) -> Result<Usage> {
+    let mut usage = Usage::default();
+    db.reader()?.scan::<Error>(Table::Ino, |_, row| {
+        let (inode, _, _) = decode_inode_row(row).map_err(|e| malformed(Table::Ino, e))?;
+        usage.bytes += inode.used;
+        usage.inodes += 1;
+        Ok(())
+    })?;
+    Ok(usage)
+}
+
+/// Removes what had no name but was open when the last run ended.
+fn remove_orphans(db: &Db) -> Result<()> {
+    let mut orphans = Vec::new();
+    db.reader()?.scan::<Error>(Table::Orphan, |key, _| {
+        orphans.extend(key.try_into().map(i64::from_be_bytes));
+        Ok(())
+    })?;
+    if orphans.is_empty() {
+        return Ok(());
+    }
+    Ok(db.write(|txn| {
+        for ino in orphans {
+            txn.delete(Table::Ino, Key::Int(ino))?;
+            txn.delete_patches(ino as u64, 0, u64::MAX)?;
+            txn.delete(Table::Orphan, Key::Int(ino))?;
+        }
+        Ok(())
+    })?)
+}
+
+impl Inner {
+    /// Reserves the numbers of this run before any is handed out.
+    fn reserve_numbers(&self) -> Result<()> {
+        let (hlc, usage) = {
+            let state = self.state.lock();
+            (state.hlc, state.usage)
+        };
+        let mut numbers = self.numbers.lock();
+        let next_number = numbers.next + Numbers::RESERVE;
+        self.db.write(|txn| Position { next_number, hlc, usage }.save(txn))?;
+        numbers.reserved = next_number;
+        Ok(())
+    }
+}

@@ -1,0 +1,274 @@
+//! Uploading: packs, then the segments that announce and refer to them.
+//!
+//! What is sent was committed here before. Signed segments are kept in the
+//! database until the store has confirmed them and are sent again byte for byte
+//! after a crash, so no number of this machine's log is ever used for two.
+
+use super::error::told;
+use super::identity::Identity;
+use super::{Error, Inner, Result};
+use crate::codec::Writer;
+use crate::crypto::{Context, SignatureKind, envelope, names};
+use crate::ids::{Hash, Hlc};
+use crate::log::object_name;
+use crate::log::op::{GROUP_OPS_MAX, Group, Op};
+use crate::log::record::{Head, PackInfo};
+use crate::log::segment::{DEPS_MAX, GROUPS_LEN_MAX, Segment};
+use crate::meta::db::{Key, Reader, Table};
+use crate::meta::row::PackState;
+use crate::meta::singles::{OwnLog, Seen, Single};
+use crate::store::{PutMode, PutOutcome};
+use std::sync::Arc;
+
+/// Heads with a number that is a multiple of this are kept, so that a machine
+/// that knows nothing finds the newest.
+const HEADS_KEPT_EVERY: u64 = 1024;
+
+/// What only the running upload touches.
+#[derive(Debug)]
+pub(crate) struct Publisher {
+    identity: Identity,
+    membership: Hash,
+    own: OwnLog,
+    seen: Seen,
+    db: Reader,
+}
+
+/// A segment made from the outbox, signed and sealed.
+struct Made {
+    seq: u64,
+    sealed: Vec<u8>,
+}
+
+impl Publisher {
+    pub(super) fn new(
+        identity: Identity,
+        membership: Hash,
+        own: OwnLog,
+        seen: Seen,
+        db: Reader,
+    ) -> Self {
+        Self { identity, membership, own, seen, db }
+    }
+}
+
+impl Inner {
+    /// Waits until everything so far is in the store.
+    pub(super) async fn sync_store(&self) -> vfs::Result<()> {
+        if self.settings.read_only {
+            return Ok(());
+        }
+        let result = self.publish().await;
+        *self.last_error.lock() = result.as_ref().err().map(ToString::to_string);
+        result.map_err(told)
+    }
+
+    /// Commits, uploads and announces everything so far.
+    pub(super) async fn publish(&self) -> Result<()> {
+        let mut publisher = self.publisher.lock().await;
+        let last_outbox = {
+            let mut committer = self.committer.lock().await;
+            self.commit_for_upload(&mut committer).await?;
+            committer.last_outbox
+        };
+        self.upload_packs().await?;
+        let packs = self.blocks.packs_in(PackState::Uploaded);
+        self.make_segments(&mut publisher, last_outbox, &packs)?;
+        self.send_segments(&mut publisher).await?;
+        self.blocks.shrink_cache(self.settings.cache_size_max);
+        Ok(())
+    }
+
+    /// Uploads every closed pack.
+    pub(super) async fn upload_packs(&self) -> Result<()> {
+        let Some(inner) = self.itself.upgrade() else { return Ok(()) };
+        let limit = Arc::new(tokio::sync::Semaphore::new(
+            self.settings.concurrent_uploads_max.max(1) as usize,
+        ));
+        let mut uploads = tokio::task::JoinSet::new();
+        for info in self.blocks.packs_in(PackState::Closed) {
+            let (inner, limit) = (inner.clone(), limit.clone());
+            uploads.spawn(async move {
+                let _permit = limit.acquire_owned().await;
+                inner.blocks.upload(&info).await.map(|()| info)
+            });
+        }
+        let mut result = Ok(());
+        while let Some(done) = uploads.join_next().await {
+            match done {
+                Ok(Ok(info)) => self.blocks.set_pack_state(info.pack, PackState::Uploaded),
+                Ok(Err(error)) => result = Err(error.into()),
+                Err(error) => {
+                    let source = std::io::Error::other(error);
+                    result = Err(Error::Local { path: self.settings.cache_dir.clone(), source });
+                }
+            }
+        }
+        result
+    }
+
+    /// Turns the outbox up to `last_outbox` into signed segments; they, the rows
+    /// they came from and this machine's place in its log change together.
+    fn make_segments(
+        &self,
+        publisher: &mut Publisher,
+        last_outbox: i64,
+        packs: &[PackInfo],
+    ) -> Result<()> {
+        let rows = publisher.db.range(
+            Table::Outbox,
+            Key::Int(0),
+            Key::Int(last_outbox),
+            usize::MAX >> 1,
+        )?;
+        let mut groups = Vec::new();
+        for (_, row) in &rows {
+            groups.extend(Group::decode_all(row)?);
+        }
+        let first = groups.first().map_or_else(|| self.state.lock().hlc, |group| group.hlc);
+        let announced = packs.chunks(GROUP_OPS_MAX).map(|packs| Group {
+            hlc: first,
+            ops: packs.iter().map(announce).collect(),
+        });
+        let groups: Vec<Group> = announced.chain(groups).collect();
+        if groups.is_empty() {
+            return Ok(());
+        }
+        let mut own = publisher.own;
+        let made = self.cut_segments(publisher, &mut own, groups)?;
+        for info in packs {
+            self.blocks.set_pack_state(info.pack, PackState::Announced);
+        }
+        self.db.write(|txn| {
+            for segment in &made {
+                txn.put(Table::Sending, Key::Int(segment.seq as i64), &segment.sealed)?;
+            }
+            for info in packs {
+                let state = PackState::Announced;
+                let row = crate::meta::row::PackRow { state, info: *info };
+                txn.put(Table::Pack, Key::Bytes(&info.pack.0), &row.encode())?;
+            }
+            txn.delete_through(Table::Outbox, last_outbox)?;
+            own.save(txn)
+        })?;
+        publisher.own = own;
+        Ok(())
+    }
+
+    fn cut_segments(
+        &self,
+        publisher: &Publisher,
+        own: &mut OwnLog,
+        groups: Vec<Group>,
+    ) -> Result<Vec<Made>> {
+        let keyring = self.blocks.keyring();
+        let mut made = Vec::new();
+        let mut runs: Vec<(Vec<Group>, usize)> = vec![(Vec::new(), 0)];
+        for group in groups {
+            let mut w = Writer::new();
+            group.encode(&mut w);
+            let len = w.len();
+            own.since_checkpoint += len as u64;
+            match runs.last_mut() {
+                Some((run, run_len)) if *run_len + len <= GROUPS_LEN_MAX || run.is_empty() => {
+                    run.push(group);
+                    *run_len += len;
+                }
+                _ => runs.push((vec![group], len)),
+            }
+        }
+        let last = runs.len() - 1;
+        for (index, (groups, _)) in runs.into_iter().enumerate() {
+            let keys = keyring.current();
+            let segment = Segment {
+                namespace: keyring.namespace,
+                epoch: keys.epoch().0,
+                membership: publisher.membership,
+                machine: publisher.identity.machine,
+                incarnation: own.incarnation,
+                seq: own.next_seq,
+                previous: own.last,
+                ends_batch: index == last,
+                deps: publisher.seen.heads.iter().take(DEPS_MAX).copied().collect(),
+                groups,
+            };
+            let mut signed = segment.encode();
+            publisher.identity.signing.sign_onto(SignatureKind::Segment, &mut signed);
+            let (machine, seq) = (segment.machine, segment.seq);
+            let context = Context::segment(keyring.namespace, machine, own.incarnation, seq);
+            let sealed = envelope::seal(&self.env, keys, &context, &signed)?;
+            own.last = Hash(*blake3::hash(&signed).as_bytes());
+            own.next_seq += 1;
+            made.push(Made { seq, sealed });
+        }
+        Ok(made)
+    }
+
+    /// Sends what is signed, oldest first, and then a head.
+    async fn send_segments(&self, publisher: &mut Publisher) -> Result<()> {
+        let waiting =
+            publisher.db.range(Table::Sending, Key::Int(-1), Key::Int(i64::MAX), usize::MAX >> 1)?;
+        if waiting.is_empty() {
+            return Ok(());
+        }
+        let keys = self.blocks.keyring().current();
+        for (key, sealed) in waiting {
+            let seq = key.try_into().map_or(0, i64::from_be_bytes);
+            let machine = publisher.identity.machine;
+            let name = names::segment(keys, machine, publisher.own.incarnation, seq as u64);
+            let name = object_name(&name);
+            let body = bytes::Bytes::from(sealed);
+            let put = self.store.put(&name, body.clone(), PutMode::CreateIfAbsent).await?;
+            // There already: our own, from before a crash, or somebody else uses
+            // this identity.
+            if put == PutOutcome::AlreadyThere && self.store.get(&name, None).await? != body {
+                return Err(Error::Fork { machine, seq: seq as u64 });
+            }
+            self.db.write(|txn| txn.delete(Table::Sending, Key::Int(seq)))?;
+        }
+        self.send_head(publisher).await
+    }
+
+    async fn send_head(&self, publisher: &mut Publisher) -> Result<()> {
+        let keyring = self.blocks.keyring();
+        let (keys, own) = (keyring.current(), publisher.own);
+        let (machine, counter) = (publisher.identity.machine, own.next_head);
+        let head = Head {
+            namespace: keyring.namespace,
+            machine,
+            counter,
+            incarnation: own.incarnation,
+            next_seq: own.next_seq,
+            last: own.last,
+            hlc: Hlc(self.state.lock().hlc.0),
+            checkpoint: None,
+        };
+        let mut signed = head.encode();
+        publisher.identity.signing.sign_onto(SignatureKind::Head, &mut signed);
+        let context = Context::head(keyring.namespace, machine, counter);
+        let sealed = envelope::seal(&self.env, keys, &context, &signed)?;
+        let name = object_name(&names::head(keys, machine, counter));
+        self.store.put(&name, sealed.into(), PutMode::Overwrite).await?;
+        publisher.own.next_head += 1;
+        let own = publisher.own;
+        self.db.write(|txn| own.save(txn))?;
+        if let Some(previous) = counter.checked_sub(1)
+            && !previous.is_multiple_of(HEADS_KEPT_EVERY)
+        {
+            self.store.delete(&object_name(&names::head(keys, machine, previous))).await?;
+        }
+        Ok(())
+    }
+
+    /// Holds writers back while too much waits for the store.
+    pub(super) async fn wait_for_store(&self) -> vfs::Result<()> {
+        if self.blocks.unsent_bytes() <= self.settings.dirty_max {
+            return Ok(());
+        }
+        self.sync_store().await
+    }
+}
+
+fn announce(info: &PackInfo) -> Op {
+    Op::PackAdd { pack: info.pack, epoch: info.epoch, size: info.size, dir_hash: info.dir_hash }
+}
