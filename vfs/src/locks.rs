@@ -58,7 +58,6 @@ impl LockTable {
     /// attempt changes nothing. With [`LockWait::Block`] it waits; a `flock` that
     /// has to wait gives up what it held first, as `flock(2)` says, so that two
     /// holders of a shared lock who both want it alone do not wait for each other.
-    #[must_use]
     pub fn lock(&self, ino: Ino, lock: &Lock, wait: LockWait) -> Acquire<'_> {
         Acquire { table: self, ino, lock: *lock, wait, waiter: None }
     }

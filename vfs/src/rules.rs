@@ -25,7 +25,9 @@ pub use attributes::{
     Changed, FirstAttributes, atime_is_due, first_attributes, mode_after_write, op_time, setattr,
     time_of,
 };
-pub use names::{RenameFacts, RenamePlan, link, may_add, may_remove, rename, rmdir, unlink};
+pub use names::{
+    RenameFacts, RenamePlan, link, may_add, may_make_node, may_remove, rename, rmdir, unlink,
+};
 pub use permission::{granted, is_superuser, may, may_change_data, may_look_up, may_open, permits};
 pub use xattrs::{
     XATTR_NAME_LEN_MAX, XATTR_TOTAL_MAX, XATTR_VALUE_LEN_MAX, XattrSpace, may_read_xattr,

@@ -66,6 +66,21 @@ pub fn link(cred: &Cred, inode: &Attr, dir: &Attr, link_max: u32, dac: Dac) -> R
     Ok(())
 }
 
+/// Checks that `kind` may be made by `mknod` in a directory that may be added to.
+pub fn may_make_node(cred: &Cred, kind: Kind, dac: Dac) -> Result<()> {
+    match kind {
+        Kind::Regular | Kind::Directory | Kind::Symlink => Err(ErrorKind::Invalid.into()),
+        Kind::Fifo | Kind::Socket => Ok(()),
+        Kind::CharDevice { .. } | Kind::BlockDevice { .. } => {
+            if dac == Dac::Delegated || is_superuser(cred) {
+                Ok(())
+            } else {
+                Err(ErrorKind::Permission.into())
+            }
+        }
+    }
+}
+
 /// What a rename is about, read under the locks that will perform it.
 #[derive(Clone, Copy, Debug)]
 pub struct RenameFacts<'a> {

@@ -127,6 +127,17 @@ fn links_are_limited_and_never_to_directories() {
 }
 
 #[test]
+fn devices_are_roots_to_make() {
+    let made = |uid, node, dac| kind(may_make_node(&Cred::user(uid, 1), node, dac));
+    let device = Kind::CharDevice { major: 1, minor: 3 };
+    assert_eq!(made(0, device, Dac::Enforce), None);
+    assert_eq!(made(5, device, Dac::Enforce), Some(ErrorKind::Permission));
+    assert_eq!(made(5, device, Dac::Delegated), None);
+    assert_eq!(made(5, Kind::Fifo, Dac::Enforce), None);
+    assert_eq!(made(0, Kind::Directory, Dac::Delegated), Some(ErrorKind::Invalid));
+}
+
+#[test]
 fn a_rename_is_judged_by_both_ends() {
     let (here, there) = (attr(2, Kind::Directory, 0o755, 0, 0), dir(0o755));
     let there = Attr { ino: Ino::new(3).unwrap(), ..there };
