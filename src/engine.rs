@@ -41,12 +41,12 @@ use crate::env::Env;
 use crate::ids::{Incarnation, LinkId};
 use crate::meta::db::{self, Db};
 use crate::meta::state::{Slot, State};
-use bytes::Bytes;
 use crate::store::BlobStore;
+use bytes::Bytes;
 use commit::Committer;
 use parking_lot::Mutex;
-use std::sync::{Arc, Weak};
 use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Arc, Weak};
 use vfs::LockTable;
 use vfs::{Attr, ErrorKind, Ino, Kind, Timestamp, WriteVerifier};
 

@@ -283,7 +283,9 @@ pub(super) fn engine_failure(error: engine::Error) -> Failure {
             let at = error.location().unwrap_or_default().to_owned();
             return store_failure(&at, error);
         }
-        Error::NoVault { .. } => (Code::NotFound, "make a vault with tgcryptfs init, or correct the store"),
+        Error::NoVault { .. } => {
+            (Code::NotFound, "make a vault with tgcryptfs init, or correct the store")
+        }
         Error::VaultExists { .. } => (Code::Usage, "attach to the vault that is there already"),
         Error::Raced { .. } => (Code::Busy, "try again: another machine was at work"),
         Error::Local { .. } | Error::Db(_) | Error::NoState | Error::Identity { .. } => {
@@ -299,9 +301,10 @@ pub(super) fn engine_failure(error: engine::Error) -> Failure {
         | Error::Decode(_)
         | Error::Unauthorised { .. }
         | Error::Fork { .. }
-        | Error::Withheld { .. } => {
-            (Code::Corrupt, "restore the store from a copy: it holds something that was not written so")
-        }
+        | Error::Withheld { .. } => (
+            Code::Corrupt,
+            "restore the store from a copy: it holds something that was not written so",
+        ),
         Error::NoKey { .. } | Error::TooLong(_) => (Code::Other, "the operation cannot be done"),
     };
     Failure::because(code, message, error)

@@ -193,8 +193,7 @@ impl Blocks {
         }
         let keys = self.keyring.current();
         let (codec, body) = compress(plain, self.policy.compression);
-        let head =
-            BlockHead { block_type: kind, id, codec, plain_len: plain.len() as u32 };
+        let head = BlockHead { block_type: kind, id, codec, plain_len: plain.len() as u32 };
         let mut record = Vec::with_capacity(body.len() + block::OVERHEAD);
         block::seal(&self.env, keys, &head, &body, &mut record);
         let place = BlockPlace {
@@ -248,7 +247,12 @@ impl Blocks {
         Ok(self.read_and_open(kind, id, &place).await?.len() as u64)
     }
 
-    async fn read_and_open(&self, kind: BlockType, id: BlockId, place: &BlockPlace) -> Result<Bytes> {
+    async fn read_and_open(
+        &self,
+        kind: BlockType,
+        id: BlockId,
+        place: &BlockPlace,
+    ) -> Result<Bytes> {
         let record = self.record(place).await?;
         self.open_record(kind, id, place, &record)
     }
@@ -284,10 +288,11 @@ impl Blocks {
         if let Some(record) = self.read_local(place.pack, range.clone())? {
             return Ok(record);
         }
-        let row = self.table.lock().row(place.pack).ok_or(pack::Error::Corrupt {
-            pack: place.pack,
-            part: "announcement",
-        })?;
+        let row = self
+            .table
+            .lock()
+            .row(place.pack)
+            .ok_or(pack::Error::Corrupt { pack: place.pack, part: "announcement" })?;
         self.read_store(&row.info, range).await
     }
 

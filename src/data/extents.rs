@@ -120,11 +120,8 @@ impl Extents {
 
     /// The runs inside `range`, clipped to it, in order.
     pub fn in_range(&self, range: Range<u64>) -> impl Iterator<Item = (u64, Bytes)> + '_ {
-        let first = self
-            .map
-            .range(..=range.start)
-            .next_back()
-            .map_or(range.start, |(start, _)| *start);
+        let first =
+            self.map.range(..=range.start).next_back().map_or(range.start, |(start, _)| *start);
         let end = range.end.max(first);
         self.map.range(first..end).filter_map(move |(start, bytes)| clip(*start, bytes, &range))
     }

@@ -101,7 +101,9 @@ impl FileState {
 
     /// The layers, topmost first.
     pub fn layers(&self) -> impl Iterator<Item = &Layer> {
-        std::iter::once(&self.current).chain(&self.frozen).chain(std::iter::once(&self.patches.layer))
+        std::iter::once(&self.current)
+            .chain(&self.frozen)
+            .chain(std::iter::once(&self.patches.layer))
     }
 
     /// How to put `range`, which lies in `block`, together.
@@ -152,7 +154,9 @@ impl FileState {
                 let start = (block * block_size).max(range.start);
                 let end = ((block + 1) * block_size).min(range.end);
                 if start < end {
-                    self.current.extents.insert(start, Bytes::from(vec![0; (end - start) as usize]));
+                    self.current
+                        .extents
+                        .insert(start, Bytes::from(vec![0; (end - start) as usize]));
                 }
             }
         }

@@ -42,7 +42,8 @@ impl Layer {
         let first_gone = size.div_ceil(block_size);
         self.staged.split_off(&first_gone);
         let partial = size / block_size;
-        if !size.is_multiple_of(block_size) && self.staged.get(&partial).is_some_and(Option::is_some)
+        if !size.is_multiple_of(block_size)
+            && self.staged.get(&partial).is_some_and(Option::is_some)
         {
             // The sealed block still holds the old tail: hide it under zeros.
             let hidden = (partial + 1) * block_size - size;

@@ -94,7 +94,11 @@ pub async fn lookup(blocks: &Blocks, content: &Content, block: u64) -> Result<Op
 }
 
 /// The first block in `range` that is not a hole.
-pub async fn next_block(blocks: &Blocks, content: &Content, range: Range<u64>) -> Result<Option<u64>> {
+pub async fn next_block(
+    blocks: &Blocks,
+    content: &Content,
+    range: Range<u64>,
+) -> Result<Option<u64>> {
     let Content::Tree { depth, root } = *content else { return Ok(None) };
     let mut found = None;
     visit(blocks, depth, root, 0, range, &mut |block, _| {

@@ -120,7 +120,10 @@ pub struct PackWriter {
 
 impl std::fmt::Debug for PackWriter {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("PackWriter").field("id", &self.id).field("len", &self.len).finish_non_exhaustive()
+        f.debug_struct("PackWriter")
+            .field("id", &self.id)
+            .field("len", &self.len)
+            .finish_non_exhaustive()
     }
 }
 
@@ -156,7 +159,10 @@ impl PackWriter {
         let mut salt = [0; 32];
         file.read_exact_at(&mut salt, 0)?;
         if file.metadata()?.len() < len {
-            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the open pack is shorter than committed"));
+            return Err(io::Error::new(
+                io::ErrorKind::UnexpectedEof,
+                "the open pack is shorter than committed",
+            ));
         }
         file.set_len(len)?;
         let keys = PackKeys::new(epoch, id, &salt);
@@ -191,7 +197,12 @@ impl PackWriter {
     }
 
     /// Appends a sealed block; `place` lacks pack and offset.
-    pub fn append(&mut self, id: BlockId, place: BlockPlace, record: &[u8]) -> io::Result<BlockPlace> {
+    pub fn append(
+        &mut self,
+        id: BlockId,
+        place: BlockPlace,
+        record: &[u8],
+    ) -> io::Result<BlockPlace> {
         self.file.write_all_at(record, self.len)?;
         let offset = u32::try_from(self.len)
             .map_err(|_| io::Error::new(io::ErrorKind::FileTooLarge, "pack beyond 4 GiB"))?;
@@ -235,7 +246,12 @@ impl PackWriter {
         let mut trailer = Writer::with_capacity(TRAILER_PLAIN_LEN);
         trailer.u64(self.len).u32(tail.len() as u32).u32(count as u32).zeros(20);
         let nonce = env.random_array();
-        self.keys.key.seal_onto(&nonce, &self.keys.aad(PART_TRAILER), trailer.as_slice(), &mut tail);
+        self.keys.key.seal_onto(
+            &nonce,
+            &self.keys.aad(PART_TRAILER),
+            trailer.as_slice(),
+            &mut tail,
+        );
         self.file.write_all_at(&tail, self.len)?;
         let size = self.len + tail.len() as u64;
         self.file.set_len(size)?;
@@ -300,7 +316,11 @@ impl PackDir {
                 && place.len <= DIR_LEN_MAX
                 && place.offset.checked_add(place.len + TRAILER_LEN) == Some(size);
             let rule = "the directory lies between the blocks and the trailer";
-            if fits { Ok(place) } else { Err(r.error_at(0, "directory offset", Problem::Invalid { rule })) }
+            if fits {
+                Ok(place)
+            } else {
+                Err(r.error_at(0, "directory offset", Problem::Invalid { rule }))
+            }
         };
         read().map_err(malformed)
     }

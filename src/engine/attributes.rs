@@ -27,6 +27,9 @@ impl Engine {
         let target = Target::of(at);
         let mut call = Call::begin(&self.inner);
         let before = call.attr(target.ino)?;
+        if set.size.is_some() && target.is_open && !target.can_write {
+            return Err(ErrorKind::Invalid.into());
+        }
         let changed =
             rules::setattr(cx.cred, &before, set, target.can_write, FILE_SIZE_MAX, cx.dac)?;
         if let Some(size) = set.size {

@@ -49,7 +49,11 @@ impl Committer {
     /// Starts where the database says the last run ended.
     pub(super) fn load(db: &db::Reader) -> db::Result<Self> {
         let last = db.last_key(Table::Outbox)?;
-        Ok(Self { running: None, patched: db.patched_inodes()?.into_iter().collect(), last_outbox: last })
+        Ok(Self {
+            running: None,
+            patched: db.patched_inodes()?.into_iter().collect(),
+            last_outbox: last,
+        })
     }
 }
 
@@ -353,9 +357,7 @@ fn save_inode(
 /// Runs what blocks, without holding up others on a runtime's worker.
 pub(super) fn blocking<T>(work: impl FnOnce() -> T) -> T {
     match tokio::runtime::Handle::try_current() {
-        Ok(runtime)
-            if runtime.runtime_flavor() == tokio::runtime::RuntimeFlavor::MultiThread =>
-        {
+        Ok(runtime) if runtime.runtime_flavor() == tokio::runtime::RuntimeFlavor::MultiThread => {
             tokio::task::block_in_place(work)
         }
         _ => work(),

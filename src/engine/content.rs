@@ -145,8 +145,7 @@ impl Inner {
         let mut bytes = self.merged(work, 0, 0..work.size()).await?.to_vec();
         let len = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
         bytes.truncate(len);
-        let content =
-            if bytes.is_empty() { Content::Empty } else { Content::Inline(bytes.into()) };
+        let content = if bytes.is_empty() { Content::Empty } else { Content::Inline(bytes.into()) };
         let used = if content == Content::Empty { 0 } else { work.size() };
         Ok(Saved { content, used, unpatched_from: Some(0), ..Saved::default() })
     }

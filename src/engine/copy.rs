@@ -97,7 +97,9 @@ impl Engine {
         range: &Range<u64>,
         recipe: &Recipe,
     ) -> Result<Option<Option<BlockId>>> {
-        if !recipe.overlays.is_empty() || (recipe.limit < range.end && recipe.bottom != Bottom::Hole) {
+        if !recipe.overlays.is_empty()
+            || (recipe.limit < range.end && recipe.bottom != Bottom::Hole)
+        {
             return Ok(None);
         }
         Ok(match (recipe.bottom, content) {

@@ -64,7 +64,9 @@ pub enum Error {
         machine: crate::ids::MachineId,
     },
     /// The log of a machine has two continuations.
-    #[error("the log of machine {machine} forks at segment {seq}: its identity is used twice, or the store mixes two histories")]
+    #[error(
+        "the log of machine {machine} forks at segment {seq}: its identity is used twice, or the store mixes two histories"
+    )]
     Fork {
         /// The machine.
         machine: crate::ids::MachineId,

@@ -152,12 +152,8 @@ impl Source<'_> {
                 log.is_ended = true;
                 return Ok(());
             };
-            let end = Dep {
-                machine: log.machine,
-                incarnation: log.incarnation,
-                seq: segment.seq,
-                hash,
-            };
+            let end =
+                Dep { machine: log.machine, incarnation: log.incarnation, seq: segment.seq, hash };
             log.next_seq += 1;
             log.last = hash;
             let gathered = batch.get_or_insert(Batch { deps: vec![], groups: vec![], end });
@@ -218,12 +214,12 @@ pub(super) async fn fold_all(
     }
     progress.end();
     // A batch that depends on something that is not there: withheld.
-    if let Some(dep) = logs.iter().filter_map(|log| log.waiting.as_ref()).flat_map(|b| &b.deps).find(
-        |dep| {
+    if let Some(dep) =
+        logs.iter().filter_map(|log| log.waiting.as_ref()).flat_map(|b| &b.deps).find(|dep| {
             let head = folded.heads.get(&(dep.machine, dep.incarnation));
             head.is_none_or(|head| head.seq < dep.seq)
-        },
-    ) {
+        })
+    {
         return Err(Error::Withheld { machine: dep.machine, seq: dep.seq });
     }
     Ok(folded)

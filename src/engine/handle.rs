@@ -24,14 +24,7 @@ pub struct Handle {
 impl Handle {
     /// Opens an inode that is in memory; its slot counts the handle.
     pub(super) fn new(inner: Arc<Inner>, ino: u64, read: bool, write: bool) -> Self {
-        Self {
-            inner,
-            ino,
-            read,
-            write,
-            read_end: AtomicU64::new(0),
-            fetched_to: AtomicU64::new(0),
-        }
+        Self { inner, ino, read, write, read_end: AtomicU64::new(0), fetched_to: AtomicU64::new(0) }
     }
 
     /// What is open.

@@ -95,22 +95,27 @@ impl Call<'_> {
         let parent = dir.ino.get();
         let (mode, uid, gid) = (first.mode, first.uid, first.gid);
         let new = NewInode { node: fresh.node.clone(), mode, uid, gid };
-        self.state
-            .create((link, ino), (parent, name.clone()), new, time)
-            .map_err(told)?;
+        self.state.create((link, ino), (parent, name.clone()), new, time).map_err(told)?;
         let node = fresh.node;
-        let mut ops = vec![Op::Create { link, ino, parent, name, node, mode, uid, gid, time }];
-        let asked = fresh.asked;
-        if asked.atime.is_some() || asked.mtime.is_some() {
-            let time_of = |set| rules::time_of(set, time);
-            let (atime, mtime) = (asked.atime.map(time_of), asked.mtime.map(time_of));
-            let op = Op::SetAttr { ino, mode: None, uid: None, gid: None, atime, mtime, ctime: time };
-            self.state.apply(std::slice::from_ref(&op)).map_err(told)?;
-            ops.push(op);
-        }
         self.state.usage.inodes += 1;
-        self.record(ops);
+        self.record(vec![Op::Create { link, ino, parent, name, node, mode, uid, gid, time }]);
+        self.set_first_data(cx, ino, fresh.asked)?;
         Ok(ino)
+    }
+
+    /// Gives a new inode the length and the times that were asked for.
+    fn set_first_data(&mut self, cx: Context<'_>, ino: u64, asked: &SetAttr) -> Result<()> {
+        let made = self.attr(ino)?;
+        if let Some(size) = asked.size.filter(|size| *size > 0) {
+            self.set_size(cx, &made, size)?;
+        }
+        if asked.atime.is_none() && asked.mtime.is_none() {
+            return Ok(());
+        }
+        let ctime = self.attr(ino)?.ctime;
+        let time_of = |set| rules::time_of(set, ctime);
+        let (atime, mtime) = (asked.atime.map(time_of), asked.mtime.map(time_of));
+        self.apply(Op::SetAttr { ino, mode: None, uid: None, gid: None, atime, mtime, ctime })
     }
 }
 
@@ -161,6 +166,11 @@ impl Engine {
             Some(dent) => {
                 let found = call.attr(dent.ino)?;
                 call.reuse(cx, &found, if_exists, open)?;
+                if let Some(size) = attr.size.filter(|_| if_exists == IfExists::Reuse) {
+                    self.inner.check_writable()?;
+                    let found = call.attr(dent.ino)?;
+                    call.set_size(cx, &found, size)?;
+                }
                 dent.ino
             }
             None => {
@@ -171,10 +181,6 @@ impl Engine {
                     && let Some(slot) = call.state.cached_slot(ino)
                 {
                     slot.verifier = Some(verifier);
-                }
-                if let Some(size) = attr.size.filter(|size| *size > 0) {
-                    let made = call.attr(ino)?;
-                    call.set_size(cx, &made, size)?;
                 }
                 ino
             }
@@ -197,13 +203,18 @@ impl Engine {
                 rules::symlink_target(target)?;
                 Node::Symlink(Bytes::copy_from_slice(target))
             }
-            Make::Node(Kind::Regular) => Node::Regular,
             Make::Node(Kind::Fifo) => Node::Fifo,
             Make::Node(Kind::Socket) => Node::Socket,
             Make::Node(Kind::CharDevice { major, minor }) => Node::CharDevice { major, minor },
             Make::Node(Kind::BlockDevice { major, minor }) => Node::BlockDevice { major, minor },
-            Make::Node(Kind::Directory | Kind::Symlink) => return Err(ErrorKind::Invalid.into()),
+            Make::Node(Kind::Regular | Kind::Directory | Kind::Symlink) => {
+                return Err(ErrorKind::Invalid.into());
+            }
         };
+        let is_device = matches!(node, Node::CharDevice { .. } | Node::BlockDevice { .. });
+        if is_device && cx.dac != vfs::Dac::Delegated && !rules::is_superuser(cx.cred) {
+            return Err(ErrorKind::Permission.into());
+        }
         self.inner.check_writable()?;
         let mut call = Call::begin(&self.inner);
         let before = call.attr(dir.get())?;
@@ -254,8 +265,8 @@ impl Engine {
         let (key, dent) = call.must_dent(dir.get(), name)?;
         let victim = call.attr(dent.ino)?;
         if is_dir {
-            let is_empty =
-                victim.kind != Kind::Directory || call.state.is_empty_dir(dent.ino).map_err(told)?;
+            let is_empty = victim.kind != Kind::Directory
+                || call.state.is_empty_dir(dent.ino).map_err(told)?;
             rules::rmdir(cx.cred, &before, &victim, is_empty, cx.dac)?;
         } else {
             rules::unlink(cx.cred, &before, &victim, cx.dac)?;
@@ -283,10 +294,8 @@ impl Engine {
         let (_, target) = call.dent(to.0.get(), to.1)?;
         let source_attr = call.attr(source.ino)?;
         let target_attr = target.as_ref().map(|dent| call.attr(dent.ino)).transpose()?;
-        let facts = call.rename_facts(
-            (&from_before, &source_attr),
-            (&to_before, target_attr.as_ref()),
-        )?;
+        let facts =
+            call.rename_facts((&from_before, &source_attr), (&to_before, target_attr.as_ref()))?;
         let plan = rules::rename(cx.cred, facts, mode, cx.dac)?;
         if plan != rules::RenamePlan::Nothing {
             let ctimes = [&from_before, &to_before, &source_attr]

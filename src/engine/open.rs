@@ -56,7 +56,8 @@ impl Engine {
             dedup: settings.dedup,
         };
         let reader = db.reader()?;
-        let blocks = Blocks::open(keyring.clone(), policy, store.clone(), env.clone(), db.reader()?)?;
+        let blocks =
+            Blocks::open(keyring.clone(), policy, store.clone(), env.clone(), db.reader()?)?;
         let name_key = *keyring.fixed.dentry_key().expose();
         let source = Source { store: &*store, chain: &unlocked.chain, keyring: &keyring };
         let own = match OwnLog::load(&reader)? {

@@ -126,10 +126,9 @@ impl Inner {
             groups.extend(Group::decode_all(row)?);
         }
         let first = groups.first().map_or_else(|| self.state.lock().hlc, |group| group.hlc);
-        let announced = packs.chunks(GROUP_OPS_MAX).map(|packs| Group {
-            hlc: first,
-            ops: packs.iter().map(announce).collect(),
-        });
+        let announced = packs
+            .chunks(GROUP_OPS_MAX)
+            .map(|packs| Group { hlc: first, ops: packs.iter().map(announce).collect() });
         let groups: Vec<Group> = announced.chain(groups).collect();
         if groups.is_empty() {
             return Ok(());
@@ -206,8 +205,12 @@ impl Inner {
 
     /// Sends what is signed, oldest first, and then a head.
     async fn send_segments(&self, publisher: &mut Publisher) -> Result<()> {
-        let waiting =
-            publisher.db.range(Table::Sending, Key::Int(-1), Key::Int(i64::MAX), usize::MAX >> 1)?;
+        let waiting = publisher.db.range(
+            Table::Sending,
+            Key::Int(-1),
+            Key::Int(i64::MAX),
+            usize::MAX >> 1,
+        )?;
         if waiting.is_empty() {
             return Ok(());
         }

@@ -194,9 +194,10 @@ impl Engine {
                     (Bottom::Block(_), _) => true,
                     (Bottom::Stored, Content::Inline(_)) => *block == 0,
                     (Bottom::Stored, tree) => {
-                        let found = manifest::next_block(&self.inner.blocks, tree, *block..u64::MAX)
-                            .await
-                            .map_err(told)?;
+                        let found =
+                            manifest::next_block(&self.inner.blocks, tree, *block..u64::MAX)
+                                .await
+                                .map_err(told)?;
                         // Nothing but a hole up to there.
                         next = Some(found.unwrap_or(u64::MAX).min(touched.unwrap_or(u64::MAX)));
                         found == Some(*block)

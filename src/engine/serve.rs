@@ -155,9 +155,18 @@ impl Vfs for Engine {
     async fn sync(
         &self,
         _: Context<'_>,
-        _: Scope<'_, Handle>,
+        scope: Scope<'_, Handle>,
         stability: Stability,
     ) -> Result<WriteVerifier> {
+        match scope {
+            Scope::Range { file, .. } => drop(self.do_getattr(file)?),
+            Scope::Directory(dir) => {
+                if self.do_getattr(At::Ino(dir))?.attr.kind != vfs::Kind::Directory {
+                    return Err(vfs::ErrorKind::NotDirectory.into());
+                }
+            }
+            Scope::Volume => {}
+        }
         // A commit takes everything: what happened before in other places must
         // not be missing when this survives.
         self.inner.make_stable(stability.max(Stability::Journaled)).await?;

@@ -33,11 +33,9 @@ impl Engine {
         let total = match self.inner.settings.quota_bytes {
             Some(quota) => quota,
             // A store on this machine is as large as its disk.
-            None => self
-                .inner
-                .store
-                .space()
-                .map_or(UNLIMITED_BYTES, |free| used.saturating_add(free)),
+            None => {
+                self.inner.store.space().map_or(UNLIMITED_BYTES, |free| used.saturating_add(free))
+            }
         };
         Ok(VolumeStat {
             bytes_total: total,

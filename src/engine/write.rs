@@ -218,8 +218,8 @@ impl Inner {
                     a.0 == b.0 && a.1.len() == b.1.len() && a.1.as_ptr() == b.1.as_ptr()
                 };
                 let now: Vec<_> = file.current.extents.in_range(range.clone()).collect();
-                let unchanged =
-                    now.len() == pieces.len() && now.iter().zip(&pieces).all(|(a, b)| is_same(a, b));
+                let unchanged = now.len() == pieces.len()
+                    && now.iter().zip(&pieces).all(|(a, b)| is_same(a, b));
                 if let (Ok(id), true) = (sealed, unchanged) {
                     file.current.extents.remove(range);
                     file.current.staged.insert(block, id);

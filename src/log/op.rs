@@ -286,16 +286,28 @@ impl Op {
             }
             Self::SetAttr { ino, mode, uid, gid, atime, mtime, ctime } => {
                 w.u8(6).u64(*ino);
-                w.opt(*mode, |w, value| { w.u16(value); });
-                w.opt(*uid, |w, value| { w.u32(value); });
-                w.opt(*gid, |w, value| { w.u32(value); });
-                w.opt(*atime, |w, value| { w.time(value); });
-                w.opt(*mtime, |w, value| { w.time(value); });
+                w.opt(*mode, |w, value| {
+                    w.u16(value);
+                });
+                w.opt(*uid, |w, value| {
+                    w.u32(value);
+                });
+                w.opt(*gid, |w, value| {
+                    w.u32(value);
+                });
+                w.opt(*atime, |w, value| {
+                    w.time(value);
+                });
+                w.opt(*mtime, |w, value| {
+                    w.time(value);
+                });
                 w.time(*ctime);
             }
             Self::SetXattr { ino, name, value, ctime } => {
                 w.u8(7).u64(*ino).lp(name);
-                w.opt(value.as_ref(), |w, value| { w.lp(value); });
+                w.opt(value.as_ref(), |w, value| {
+                    w.lp(value);
+                });
                 w.time(*ctime);
             }
             Self::PackAdd { pack, epoch, size, dir_hash } => {
@@ -356,9 +368,8 @@ impl Op {
             7 => Self::SetXattr {
                 ino: ino(r)?,
                 name: xattr_name(r)?,
-                value: r.opt("value", |r| {
-                    Ok(Bytes::copy_from_slice(r.lp("value", XATTR_LEN_MAX)?))
-                })?,
+                value: r
+                    .opt("value", |r| Ok(Bytes::copy_from_slice(r.lp("value", XATTR_LEN_MAX)?)))?,
                 ctime: r.time("ctime")?,
             },
             8 => Self::PackAdd {

@@ -34,7 +34,9 @@ pub enum Error {
         source: rusqlite::Error,
     },
     /// A row does not open: another key, or changed behind our back.
-    #[error("local database: a row of table {table} does not authenticate; rebuild it from the store with `tgcryptfs fsck --rebuild`")]
+    #[error(
+        "local database: a row of table {table} does not authenticate; rebuild it from the store with `tgcryptfs fsck --rebuild`"
+    )]
     Seal {
         /// The table.
         table: &'static str,
@@ -122,9 +124,8 @@ impl Db {
     pub fn write<T>(&self, change: impl FnOnce(&Txn<'_>) -> Result<T>) -> Result<T> {
         let mut writer = self.writer.lock();
         let sqlite = |source| Error::Sqlite { path: self.path.clone(), source };
-        let transaction = writer
-            .transaction_with_behavior(TransactionBehavior::Immediate)
-            .map_err(sqlite)?;
+        let transaction =
+            writer.transaction_with_behavior(TransactionBehavior::Immediate).map_err(sqlite)?;
         let txn = Txn { path: &self.path, seal: &self.seal, connection: &transaction };
         let value = change(&txn)?;
         transaction.commit().map_err(sqlite)?;
@@ -153,10 +154,8 @@ trait Source {
 
     fn get_row(&self, table: Table, key: Key<'_>) -> Result<Option<Vec<u8>>> {
         let mut statement = self.cached(table.select())?;
-        let found: Option<Vec<u8>> = statement
-            .query_row([key], |row| row.get(0))
-            .optional()
-            .map_err(|e| self.sqlite(e))?;
+        let found: Option<Vec<u8>> =
+            statement.query_row([key], |row| row.get(0)).optional().map_err(|e| self.sqlite(e))?;
         found.map(|sealed| self.seal().open(table, key, &sealed)).transpose()
     }
 }
@@ -198,9 +197,8 @@ impl Reader {
     ) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
         let mut statement = self.cached(table.range())?;
         let limit = i64::try_from(max).unwrap_or(i64::MAX);
-        let mut rows = statement
-            .query(rusqlite::params![after, last, limit])
-            .map_err(|e| self.sqlite(e))?;
+        let mut rows =
+            statement.query(rusqlite::params![after, last, limit]).map_err(|e| self.sqlite(e))?;
         let mut found = Vec::new();
         while let Some(row) = rows.next().map_err(|e| self.sqlite(e))? {
             found.push(self.opened(table, row)?);
@@ -269,7 +267,11 @@ impl Reader {
             let read = |row: &Row<'_>| Ok((row.get(0)?, row.get::<_, i64>(1)?, row.get(2)?));
             let (id, block, sealed): (i64, i64, Vec<u8>) = read(row).map_err(|e| self.sqlite(e))?;
             let key = schema::patch_key(ino, block as u64);
-            patches.push((id, block as u64, self.seal.open(Table::Patch, Key::Bytes(&key), &sealed)?));
+            patches.push((
+                id,
+                block as u64,
+                self.seal.open(Table::Patch, Key::Bytes(&key), &sealed)?,
+            ));
         }
         Ok(patches)
     }

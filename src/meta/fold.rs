@@ -179,7 +179,12 @@ impl State {
 
     /// Gives links new places, all at once: each is taken from where it is, what
     /// is replaced is removed, then each is put where it goes.
-    pub fn move_links(&mut self, moves: &[(LinkId, u64, Bytes)], replaced: &[LinkId], time: Timestamp) -> Result<()> {
+    pub fn move_links(
+        &mut self,
+        moves: &[(LinkId, u64, Bytes)],
+        replaced: &[LinkId],
+        time: Timestamp,
+    ) -> Result<()> {
         let mut lifted = Vec::with_capacity(moves.len());
         for (link, parent, name) in moves {
             let key = self.link_place(*link)?.ok_or(Error::NoLink { link: *link })?;

@@ -386,7 +386,10 @@ impl State {
     /// Whether a commit would have anything to do.
     #[must_use]
     pub fn is_clean(&self) -> bool {
-        self.dirty.is_empty() && self.dents.is_empty() && self.links.is_empty() && self.groups.is_empty()
+        self.dirty.is_empty()
+            && self.dents.is_empty()
+            && self.links.is_empty()
+            && self.groups.is_empty()
     }
 
     /// Takes everything that changed for a commit, which may add `ticks` groups of

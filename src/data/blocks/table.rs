@@ -143,7 +143,8 @@ impl PackTable {
     fn resume_open(&mut self, db: &Reader, keyring: &Keyring) -> Result<()> {
         let mut dirs: HashMap<PackId, Vec<DirEntry>> = HashMap::new();
         db.scan::<Error>(Table::OpenDir, |key, value| {
-            let (pack, entries) = decode_dir_row(value).map_err(|e| malformed(Table::OpenDir, e))?;
+            let (pack, entries) =
+                decode_dir_row(value).map_err(|e| malformed(Table::OpenDir, e))?;
             dirs.entry(pack).or_default().extend(entries);
             let key = key.try_into().map_or(0, i64::from_be_bytes);
             self.dir_rows.push((pack, key));
@@ -370,8 +371,9 @@ impl PackTable {
     /// Entries of packs that stay open are kept in rows of their own, so that a
     /// restart can write the directory.
     fn collect_dirs(&mut self, part: &mut CommitPart, open: &HashMap<PackId, u64>) {
-        let (kept, ended) =
-            std::mem::take(&mut self.dir_rows).into_iter().partition(|(pack, _)| open.contains_key(pack));
+        let (kept, ended) = std::mem::take(&mut self.dir_rows)
+            .into_iter()
+            .partition(|(pack, _)| open.contains_key(pack));
         self.dir_rows = kept;
         let ended: Vec<(PackId, i64)> = ended;
         part.ended_dir_rows.extend(ended.into_iter().map(|(_, row)| row));
@@ -440,8 +442,7 @@ pub(super) fn prepare_commit(table: &Mutex<PackTable>, env: &Env) -> Result<Comm
     unfinished.append(&mut table.closing);
     table.closing = unfinished;
     result?;
-    let is_still_open =
-        |id: Option<PackId>| table.writer.as_ref().map(|writer| writer.id) == id;
+    let is_still_open = |id: Option<PackId>| table.writer.as_ref().map(|writer| writer.id) == id;
     let synced = open.filter(|(.., id)| is_still_open(*id)).map(|(_, len, _)| len);
     Ok(table.collect(synced))
 }

@@ -209,9 +209,8 @@ pub(super) fn prepare(connection: &Connection, path: &Path) -> Result<()> {
         connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
         connection.pragma_update(None, "application_id", APPLICATION_ID)?;
         durable()?;
-        connection.execute_batch(&format!(
-            "BEGIN; {CREATE} PRAGMA user_version = {VERSION}; COMMIT;"
-        ))
+        connection
+            .execute_batch(&format!("BEGIN; {CREATE} PRAGMA user_version = {VERSION}; COMMIT;"))
     };
     create().map_err(sqlite)
 }

@@ -1,0 +1,10 @@
+//! The engine as a whole, over stores in memory and on disk: the conformance
+//! suite, random operations beside the model with crashes in between, and the
+//! state made again from nothing but the store and the password.
+
+mod engine {
+    pub(crate) mod support;
+
+    mod suite;
+    mod survival;
+}
