@@ -227,10 +227,11 @@ impl<V: Vfs> Fixture<V> {
         let (mut all, mut after) = (Vec::new(), Cookie::default());
         loop {
             let page = self.fs.readdir(self.cx(), At::Ino(dir), after, budget).await?;
-            after = page.entries.last().map_or(after, |entry| entry.cookie);
+            let next = crate::model::ops::next_cookie(&page, after)?;
             all.extend(page.entries);
-            if page.end {
-                return Ok(all);
+            match next {
+                Some(cookie) => after = cookie,
+                None => return Ok(all),
             }
         }
     }

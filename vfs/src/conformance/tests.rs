@@ -1,3 +1,5 @@
+//! The suite over the model, under clocks and block sizes of every kind.
+
 use super::{Profile, block_on, cases, run_all};
 use crate::model::{ManualClock, ModelFs, ModelOptions};
 use std::collections::HashSet;

@@ -1,3 +1,5 @@
+//! What lock tables promise: splitting, joining, waiting and giving up.
+
 use super::LockTable;
 use crate::{ClientId, ErrorKind, Ino, Lock, LockOwner, LockSpace, LockWait};
 use std::pin::{Pin, pin};

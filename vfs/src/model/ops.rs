@@ -14,6 +14,7 @@ mod apply;
 mod dump;
 
 pub use apply::{Outcome, Seen, Session, apply};
+pub(crate) use dump::next_cookie;
 pub use dump::{Content, Node, Tree, dump};
 
 use crate::{Allocate, OpenFlags, RenameMode, SetAttr, SetTime, Timestamp, XattrMode};

@@ -1,3 +1,5 @@
+//! What the model does beyond the trait.
+
 use super::*;
 use crate::conformance::{block_on, poll_once};
 use crate::{Changes, Cred, Dac, Timestamp};

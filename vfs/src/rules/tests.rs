@@ -1,3 +1,5 @@
+//! Each rule, with the neighbouring case that it must not catch.
+
 use super::*;
 use crate::{
     Access, Attr, Cred, Dac, Error, Groups, Ino, Kind, OpenFlags, RenameMode, SetAttr, SetTime,
@@ -321,6 +323,8 @@ fn relatime_refreshes_stale_and_old_access_times() {
     assert!(!atime_is_due(&file, at(101 + 86_399)));
     assert!(atime_is_due(&file, at(101 + 86_400)));
     file.ctime = at(101);
+    assert!(atime_is_due(&file, at(102)));
+    (file.ctime, file.mtime) = (at(100), at(101));
     assert!(atime_is_due(&file, at(102)));
 }
 

@@ -1,5 +1,6 @@
 //! Runs an [`Op`] and reports what came of it.
 
+use super::dump::next_cookie;
 use super::{CALLERS, NAMES, Op, Path, SLOTS, Taken, Target, What, XATTR_NAMES};
 use crate::{
     Access, At, Attr, Budget, Context, Cookie, Cred, Dac, ErrorKind, Groups, IfExists, Ino, Kind,
@@ -274,10 +275,11 @@ async fn list<V: Vfs>(fs: &V, cx: Context<'_>, dirs: &[u8], entries: u32) -> Res
     let (mut names, mut after) = (Vec::new(), Cookie::default());
     loop {
         let page = fs.readdir(cx, At::Ino(dir), after, budget).await?;
-        after = page.entries.last().map_or(after, |entry| entry.cookie);
+        let next = next_cookie(&page, after)?;
         names.extend(page.entries.into_iter().map(|entry| (entry.name, Some(entry.kind))));
-        if page.end {
-            break;
+        match next {
+            Some(cookie) => after = cookie,
+            None => break,
         }
     }
     names.sort_by(|a, b| a.0.cmp(&b.0));

@@ -1,8 +1,8 @@
 //! The whole tree as a value that can be compared.
 
 use crate::{
-    At, Budget, Context, Cookie, Cred, Dac, Error, ErrorKind, Ino, Kind, Result, SeekTo, Timestamp,
-    Vfs,
+    At, Budget, Context, Cookie, Cred, Dac, DirPage, Error, ErrorKind, Ino, Kind, Result, SeekTo,
+    Timestamp, Vfs,
 };
 use bytes::Bytes;
 use std::collections::BTreeMap;
@@ -125,11 +125,21 @@ async fn children<V: Vfs>(fs: &V, cx: Context<'_>, dir: Ino) -> Result<Vec<(Byte
     let (mut found, mut after) = (Vec::new(), Cookie::default());
     loop {
         let page = fs.readdir(cx, At::Ino(dir), after, budget).await?;
-        after = page.entries.last().map_or(after, |entry| entry.cookie);
+        let next = next_cookie(&page, after)?;
         found.extend(page.entries.into_iter().map(|entry| (entry.name, entry.ino)));
-        if page.end {
-            return Ok(found);
+        match next {
+            Some(cookie) => after = cookie,
+            None => return Ok(found),
         }
+    }
+}
+
+/// Where a listing goes on behind `page`; an error if it would not get anywhere.
+pub(crate) fn next_cookie(page: &DirPage, after: Cookie) -> Result<Option<Cookie>> {
+    match page.entries.last() {
+        _ if page.end => Ok(None),
+        Some(last) if last.cookie > after => Ok(Some(last.cookie)),
+        _ => Err(Error::because(ErrorKind::Corrupt, "a listing does not get anywhere")),
     }
 }
 

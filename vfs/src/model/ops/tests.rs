@@ -1,3 +1,5 @@
+//! The operations are varied enough, and differences do not go unnoticed.
+
 use super::*;
 use crate::conformance::block_on;
 use crate::model::{ManualClock, ModelFs, ModelOptions};
