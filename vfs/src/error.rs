@@ -19,6 +19,8 @@ pub enum ErrorKind {
     Corrupt,
     /// Across two file systems.
     CrossDevice,
+    /// Waiting for this lock would never end.
+    Deadlock,
     /// The name is taken.
     Exists,
     /// Another writer took over.
@@ -73,12 +75,13 @@ struct Numbers(i32, i32, u32);
 
 impl ErrorKind {
     /// Every kind, in order.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 29] = [
         Self::Access,
         Self::BadHandle,
         Self::Busy,
         Self::Corrupt,
         Self::CrossDevice,
+        Self::Deadlock,
         Self::Exists,
         Self::Fenced,
         Self::FileTooBig,
@@ -111,6 +114,7 @@ impl ErrorKind {
             Self::Busy => Numbers(16, 16, 5),
             Self::Corrupt | Self::Fenced | Self::Io => Numbers(5, 5, 5),
             Self::CrossDevice => Numbers(18, 18, 18),
+            Self::Deadlock => Numbers(35, 11, 10008),
             Self::Exists => Numbers(17, 17, 17),
             Self::FileTooBig => Numbers(27, 27, 27),
             Self::Invalid => Numbers(22, 22, 22),
@@ -174,6 +178,7 @@ impl std::fmt::Display for ErrorKind {
             Self::Busy => "in use",
             Self::Corrupt => "stored data failed its authentication",
             Self::CrossDevice => "across two file systems",
+            Self::Deadlock => "waiting for this lock would never end",
             Self::Exists => "already exists",
             Self::Fenced => "another writer took over",
             Self::FileTooBig => "beyond the largest file size",

@@ -24,14 +24,17 @@
 pub mod conformance;
 mod data;
 mod error;
+mod locks;
 #[cfg(feature = "model")]
 pub mod model;
+pub mod rules;
 mod types;
 
 pub use data::{
     Allocate, ReadData, Scope, SeekTo, Segments, Stability, WriteAt, WriteVerifier, Written,
 };
 pub use error::{Error, ErrorKind};
+pub use locks::{Acquire, LockTable};
 pub use types::{
     Access, At, Attr, Budget, ClientId, Context, Cookie, Created, Cred, Dac, DirEntry, DirPage,
     Entry, Groups, IfExists, Ino, Kind, Lock, LockOwner, LockSpace, LockWait, Make, Name, OpId,

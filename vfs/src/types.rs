@@ -152,7 +152,8 @@ impl Groups {
 pub enum Dac {
     /// The file system does (9P).
     Enforce,
-    /// The file system does, but an owner may always read and write (NFSv3).
+    /// The file system does, but an owner may always read and write, and who may
+    /// run a file may read it (NFSv3).
     EnforceExceptOwner,
     /// The kernel already has (FUSE with `default_permissions`).
     Delegated,
