@@ -1,6 +1,6 @@
 //! What the kernel keeps, and what makes it forget.
 
-use crate::support::{Mounted, errno, wait_until};
+use crate::support::{Mounted, errno, is_root, sh, wait_until};
 use bytes::Bytes;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -92,8 +92,17 @@ fn a_name_made_elsewhere_meanwhile_is_opened_with_its_own_permissions() {
     assert_eq!(errno(fs.at("f").metadata()), libc::ENOENT);
     // The kernel still believes that there is none, so it sends a create.
     block_on(elsewhere(&fs, "f", b"theirs"));
-    let file = fs::File::options().read(true).write(true).create(true).open(fs.at("f"));
-    assert_eq!(file.unwrap().metadata().unwrap().len(), 6, "what is there was opened");
+    let stranger = |script: &str| {
+        let demoted = "setpriv --reuid 65534 --regid 65534 --clear-groups";
+        let demoted = if is_root() { demoted } else { "" };
+        sh(&format!("{demoted} sh -c '{script}' sh \"$1\" 2>&1 || true"), &[&fs.at("f")])
+    };
+    let refused = stranger("echo mine >> \"$1\"");
+    assert!(refused.contains("Permission denied"), "{refused}");
+    if is_root() {
+        let file = fs::File::options().append(true).create(true).open(fs.at("f"));
+        assert_eq!(file.unwrap().metadata().unwrap().len(), 6, "what is there was opened");
+    }
     assert_eq!(errno(fs::File::create_new(fs.at("f"))), libc::EEXIST);
 }
 
@@ -140,11 +149,11 @@ fn inodes_can_be_found_by_number_as_an_nfs_export_does() {
     fs::write(fs.at("a/b/f"), "deep").unwrap();
     let handle = file_handle(&fs.at("a/b/f"));
     // The kernel forgets the inode, and has to ask for it by number.
-    crate::support::sh("sync; echo 2 > /proc/sys/vm/drop_caches || true", &[]);
+    sh("sync; echo 2 > /proc/sys/vm/drop_caches || true", &[]);
     let root = fs::File::open(fs.root()).unwrap();
     let opened = open_by_handle(root.as_raw_fd(), &handle);
     let Ok(mut file) = opened else {
-        assert!(!crate::support::is_root(), "{opened:?}");
+        assert!(!is_root(), "{opened:?}");
         return;
     };
     let mut text = String::new();

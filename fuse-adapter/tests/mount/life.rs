@@ -48,7 +48,7 @@ fn the_mount_is_listed_with_its_type_and_options() {
         let knob = format!("/sys/class/bdi/{device}/read_ahead_kb");
         assert_eq!(fs::read_to_string(knob).unwrap().trim(), "1024");
     }
-    fs.mount.unmount().unwrap();
+    fs.unmount();
     assert!(!is_listed(fs.root()));
     assert!(fs.mount.has_ended());
     fs.mount.unmount().unwrap();
@@ -71,7 +71,7 @@ fn waiting_ends_when_anybody_unmounts() {
     std::thread::scope(|scope| {
         scope.spawn(move || sender.send(mount.wait().is_ok()).unwrap());
         assert!(receiver.try_recv().is_err());
-        sh("fusermount3 -u \"$1\"", &[root]);
+        sh("for i in $(seq 100); do fusermount3 -u \"$1\" && exit; sleep 0.02; done", &[root]);
         assert!(receiver.recv_timeout(LONG).unwrap());
     });
     assert!(fs.mount.has_ended() && !is_listed(fs.root()));
@@ -115,7 +115,7 @@ fn handles_and_the_file_system_are_let_go_at_the_end() {
     let fs = Mounted::new();
     fs::write(fs.at("f"), "x").unwrap();
     fs::read_dir(fs.root()).unwrap().for_each(drop);
-    fs.mount.unmount().unwrap();
+    fs.unmount();
     assert_eq!(Arc::strong_count(&fs.probe), 1);
 }
 
@@ -150,7 +150,7 @@ fn a_mount_point_may_have_any_name_and_be_reached_by_a_link() {
     let mount = expect_mounted(mount);
     assert_eq!(mount.path(), odd.canonicalize().unwrap());
     fs::write(odd.join("f"), "x").unwrap();
-    mount.unmount().unwrap();
+    wait_until("the mount to be free", || mount.unmount().is_ok());
     assert_eq!(fs::read_dir(&odd).unwrap().count(), 0);
 }
 
@@ -164,7 +164,7 @@ fn helper_process_that_mounts_and_waits() {
     options.unmount_on_death = no_guard.is_none();
     let (mount, _runtime) = try_mount(options);
     let mount = expect_mounted(mount);
-    fs::write(mount.path().join("ready"), "").unwrap();
+    // Nothing here may open a file of its own mount: killed, it would wait for itself.
     mount.wait().unwrap();
 }
 
@@ -173,7 +173,8 @@ struct Killable(std::process::Child);
 impl Killable {
     fn start(command: &mut Command, point: &Path) -> Self {
         let child = command.env("TEST_MOUNT_POINT", point).spawn().unwrap();
-        wait_until("the other process to mount", || point.join("ready").exists());
+        wait_until("the other process to mount", || is_listed(point));
+        sh("stat -f \"$1\"", &[point]);
         Self(child)
     }
 
@@ -193,7 +194,10 @@ fn other_process() -> Command {
 fn a_killed_process_leaves_no_mount() {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().canonicalize().unwrap();
-    Killable::start(&mut other_process(), &root).kill();
+    let process = Killable::start(&mut other_process(), &root);
+    let list_children = format!("pgrep -P {} || true", process.0.id());
+    wait_until("the guard to watch", || !sh(&list_children, &[]).is_empty());
+    process.kill();
     wait_until("the guard to unmount", || !is_listed(&root));
 }
 
@@ -206,7 +210,7 @@ fn a_left_over_mount_is_cleared_by_the_next() {
     let (mount, _runtime) = try_mount(Options::new(&root));
     let mount = expect_mounted(mount);
     assert_eq!(fs::read_dir(&root).unwrap().count(), 0);
-    mount.unmount().unwrap();
+    wait_until("the mount to be free", || mount.unmount().is_ok());
     assert!(!is_listed(&root));
 }
 

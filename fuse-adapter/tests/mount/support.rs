@@ -69,6 +69,15 @@ impl Mounted {
         &self.root
     }
 
+    /// Unmounts what nothing uses. A child that another test forks holds our files for a
+    /// moment, until it runs its program, so the first try may find the mount busy.
+    pub(crate) fn unmount(&self) {
+        wait_until("the mount to be free", || match self.mount.unmount() {
+            Err(MountError::Busy { .. }) => false,
+            other => other.map(|()| true).unwrap(),
+        });
+    }
+
     /// A path below the mount point.
     pub(crate) fn at(&self, name: impl AsRef<Path>) -> PathBuf {
         self.root.join(name)
