@@ -136,8 +136,7 @@ impl Inner {
         saved.used = old_blocks.saturating_add_signed(growth) * block_size;
         saved.content = content;
         let is_left = |block: &u64| !changes.contains_key(block) && *block < first_gone;
-        saved.has_patches =
-            !saved.patches.is_empty() || work.patch_rows.keys().any(|block| is_left(block));
+        saved.has_patches = !saved.patches.is_empty() || work.patch_rows.keys().any(is_left);
         Ok(saved)
     }
 

@@ -56,7 +56,9 @@ pub async fn create_vault(
     let (header, master) = vault::create(env, &[credential, &recovery], kdf)?;
     let identity = Identity::generate(env);
     let mut label = creation.label;
-    label.truncate(label.floor_char_boundary(64));
+    while label.len() > 64 {
+        label.pop();
+    }
     let new = NewNamespace {
         index: FIRST_NAMESPACE,
         name: "default".to_owned(),

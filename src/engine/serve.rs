@@ -159,7 +159,9 @@ impl Vfs for Engine {
         stability: Stability,
     ) -> Result<WriteVerifier> {
         match scope {
-            Scope::Range { file, .. } => drop(self.do_getattr(file)?),
+            Scope::Range { file, .. } => {
+                self.do_getattr(file)?;
+            }
             Scope::Directory(dir) => {
                 if self.do_getattr(At::Ino(dir))?.attr.kind != vfs::Kind::Directory {
                     return Err(vfs::ErrorKind::NotDirectory.into());

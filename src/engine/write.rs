@@ -174,6 +174,9 @@ impl Engine {
     }
 }
 
+/// A full block and the pieces it is in.
+type Picked = (u64, Vec<(u64, Bytes)>);
+
 impl Inner {
     /// Waits until `len` more bytes may be held in memory and on the local disk.
     async fn make_room(&self, len: u64) -> Result<()> {
@@ -229,7 +232,7 @@ impl Inner {
         }
     }
 
-    fn pick_full_blocks(&self, ino: u64) -> Result<Vec<(u64, Vec<(u64, Bytes)>)>> {
+    fn pick_full_blocks(&self, ino: u64) -> Result<Vec<Picked>> {
         let mut state = self.state.lock();
         let Some(file) = file_of(&mut state, ino).map_err(told)? else { return Ok(Vec::new()) };
         if file.current.extents.len() < SEAL_AHEAD_LEN / 2 {
@@ -246,7 +249,7 @@ impl Inner {
                 break;
             }
         }
-        file.sealing.extend(picked.iter().map(|(block, _): &(u64, Vec<_>)| *block));
+        file.sealing.extend(picked.iter().map(|(block, _): &Picked| *block));
         Ok(picked)
     }
 

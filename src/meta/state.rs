@@ -242,12 +242,12 @@ impl State {
             self.slots.insert(ino, slot);
         }
         let sweep = self.sweep;
-        Ok(self.slots.get_mut(&ino).filter(|slot| !(slot.is_nameless() && slot.opens == 0)).map(
-            |slot| {
-                slot.used_in = sweep;
-                slot
-            },
-        ))
+        let found = self.slots.get_mut(&ino);
+        let mut found = found.filter(|slot| !(slot.is_nameless() && slot.opens == 0));
+        if let Some(slot) = &mut found {
+            slot.used_in = sweep;
+        }
+        Ok(found)
     }
 
     /// The inode `ino` if it is in memory; what a commit needs, gone or not.
