@@ -119,7 +119,13 @@ impl Call<'_> {
     pub(super) fn apply(&mut self, op: Op) -> Result<()> {
         self.state.apply(std::slice::from_ref(&op)).map_err(told)?;
         let now = self.now;
-        self.state.record(vec![op], now);
+        let (Op::SetAttr { ino, .. } | Op::SetXattr { ino, .. }) = op else {
+            self.state.record(vec![op], now);
+            return Ok(());
+        };
+        // What has no name any more is nobody else's business.
+        let is_nameless = self.state.cached_slot(ino).is_some_and(|slot| slot.is_nameless());
+        self.state.record(if is_nameless { vec![] } else { vec![op] }, now);
         Ok(())
     }
 

@@ -40,6 +40,12 @@ impl Call<'_> {
         let time = rules::op_time(self.now, [before.ctime]);
         let mode = rules::mode_after_write(cx.cred, before, cx.dac);
         let ino = before.ino.get();
+        self.with_file(ino, |file, _| {
+            // A new length alone has to reach the log as well.
+            if file.current.is_empty() {
+                file.current.limit = before.size.min(size);
+            }
+        })?;
         let slot = self.state.change(ino).map_err(told)?.ok_or(ErrorKind::Stale)?;
         let drops_bits = slot.inode.mode != mode;
         slot.inode.size = size;
