@@ -1,6 +1,6 @@
 //! Serves any [`vfs::Vfs`] through the kernel's FUSE driver.
 //!
-//! [`mount`] puts a file system on a directory and gives a [`Mount`]. Requests are
+//! [`mount()`] puts a file system on a directory and gives a [`Mount`]. Requests are
 //! translated and nothing else: what they mean is decided behind the trait.
 //!
 //! # How a request runs
