@@ -1,6 +1,6 @@
 //! Serves any [`vfs::Vfs`] through the kernel's FUSE driver.
 //!
-//! [`mount`] puts a file system on a directory and gives a [`Mount`]. Requests are
+//! [`mount()`] puts a file system on a directory and gives a [`Mount`]. Requests are
 //! translated and nothing else: what they mean is decided behind the trait.
 //!
 //! # How a request runs
@@ -91,8 +91,13 @@
 //!   virtiofs and block-device mounts, and fuser does not know it. They write the
 //!   kernel's own dirty pages out and return. `fsync(2)` of a file or directory arrives
 //!   and means [`Options::fsync`].
-//! * **Times near the end of time**: fuser panics while it parses a `utimensat(2)` with
-//!   -2^63 seconds, which costs one of the threads that read requests.
+//! * **The end of time ends the mount**: fuser panics while it parses a `utimensat(2)`
+//!   with -2^63 seconds. That costs a thread that reads requests, and with the first or
+//!   last of them the session: the mount is taken off and [`Mount::wait`] says so.
+//! * **Nothing in this process may keep files of its own mount open**, nor run in it:
+//!   killed, it would wait for itself to close them, and the mount would hang until
+//!   `umount -f`. The same can happen when it is killed while the kernel makes an
+//!   announced change wait for a request.
 //! * `copy_file_range(2)` copies less than 4 GiB per call, and `ioctl(2)` offers nothing.
 
 mod agree;

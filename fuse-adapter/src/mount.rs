@@ -40,7 +40,9 @@ pub fn mount<V: Vfs>(fs: Arc<V>, runtime: Handle, options: Options) -> Result<Mo
     let unmount_on_death = options.unmount_on_death;
     let device = attach::attach(&path, &options)?;
 
-    let attached = Attached::find(path)?;
+    // Without its device a mount is dead, and must not stay.
+    let attached = Attached::find(path.clone())
+        .inspect_err(|_| detach(&path, InUse::Linger).unwrap_or_else(|e| log::error!("{e}")))?;
     let config = session_config(&options);
     let relaying = runtime.clone();
     let service = Service::new(Core::new(fs, options), runtime);
@@ -49,11 +51,10 @@ pub fn mount<V: Vfs>(fs: Arc<V>, runtime: Handle, options: Options) -> Result<Mo
     let session = Session::from_fd(service, device, SessionACL::All, config)
         .map_err(|error| attached.broken(&error))?;
 
-    let relayed = relaying.spawn(relay::relay(changes, session.notifier()));
+    let relay = Relay(relaying.spawn(relay::relay(changes, session.notifier())).abort_handle());
     let state = Arc::new(State {
-        guard: Mutex::new(attached.guard(unmount_on_death)),
+        companions: Mutex::new(Some((relay, attached.guard(unmount_on_death)))),
         attached,
-        relay: relayed.abort_handle(),
         ended: Mutex::new(None),
         bell: Condvar::new(),
     });
@@ -150,12 +151,22 @@ impl Drop for Attached {
     }
 }
 
+/// The task that passes changes on; dropping it ends the task.
+#[derive(Debug)]
+struct Relay(AbortHandle);
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
 /// What the mount, its session's thread and whoever waits share.
 #[derive(Debug)]
 struct State {
-    guard: Mutex<Option<Guard>>,
+    /// What accompanies the session and ends with it.
+    companions: Mutex<Option<(Relay, Option<Guard>)>>,
     attached: Attached,
-    relay: AbortHandle,
     /// How the session ended, once it has.
     ended: Mutex<Option<Result<(), String>>>,
     bell: Condvar,
@@ -164,8 +175,7 @@ struct State {
 impl State {
     /// Runs when the kernel, or an error, has ended the session.
     fn end(&self, result: io::Result<()>) {
-        self.relay.abort();
-        drop(self.guard.lock().take());
+        drop(self.companions.lock().take());
         // A session that ended by itself, by an error or by an abort in the kernel,
         // leaves a dead mount.
         if let Err(error) = self.attached.take_off(InUse::Linger) {

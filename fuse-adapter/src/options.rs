@@ -18,7 +18,7 @@ pub struct Options {
     pub fs_name: String,
     /// What follows `fuse.` in the file system type.
     pub sub_type: String,
-    /// Threads that read requests; `None` means one per core, at least two.
+    /// Threads that read requests, never fewer than two; `None` means one per core.
     pub threads: Option<usize>,
     /// How long the kernel may keep what is valid until a change is announced
     /// ([`vfs::Validity::UntilChanged`]). It bounds the harm of an announcement that

@@ -2,6 +2,8 @@
 //!
 //! They need `/dev/fuse`, and root or `fusermount3`; without them they fail and say so.
 
+#![expect(clippy::unwrap_used, reason = "what these helpers unwrap fails the test that uses them")]
+
 #[path = "mount/caches.rs"]
 mod caches;
 #[path = "mount/data.rs"]

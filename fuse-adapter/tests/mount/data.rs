@@ -3,9 +3,9 @@
 use crate::support::{Mounted, errno, errno_of, is_root, read_write};
 use rustix::fs::{FallocateFlags, SeekFrom, copy_file_range, fallocate, seek};
 use rustix::mm::{MapFlags, MsyncFlags, ProtFlags, mmap, msync, munmap};
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io::{Read, Write};
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use vfs::WriteAt;
 
 const BLOCK: usize = 4096;
@@ -201,10 +201,7 @@ fn removed_files_live_on_while_they_are_open() {
     let seen = file.metadata().unwrap();
     assert_eq!((seen.nlink(), seen.len()), (0, 10));
     file.write_all_at(b"and writable", 6).unwrap();
-    file.set_permissions(fs::Permissions::from(std::os::unix::fs::PermissionsExt::from_mode(
-        0o600,
-    )))
-    .unwrap();
+    file.set_permissions(Permissions::from_mode(0o600)).unwrap();
     let mut all = String::new();
     (&file).read_to_string(&mut all).unwrap();
     assert_eq!(all, "still and writable");
@@ -222,7 +219,7 @@ fn removed_files_live_on_while_they_are_open() {
 fn handles_keep_what_they_were_opened_for() {
     let fs = Mounted::new();
     let file = fs.file("f", b"content");
-    fs::set_permissions(fs.at("f"), std::os::unix::fs::PermissionsExt::from_mode(0)).unwrap();
+    fs::set_permissions(fs.at("f"), Permissions::from_mode(0o0)).unwrap();
     file.write_all_at(b"C", 0).unwrap();
     if is_root() {
         assert_eq!(fs::read(fs.at("f")).unwrap(), b"Content");
@@ -230,7 +227,7 @@ fn handles_keep_what_they_were_opened_for() {
         assert_eq!(errno(File::open(fs.at("f"))), libc::EACCES);
     }
     // Created without any permission, and still usable by its creator.
-    let mut mine = read_write().create_new(true).mode(0).open(fs.at("mine")).unwrap();
+    let mut mine = read_write().create_new(true).mode(0o0).open(fs.at("mine")).unwrap();
     mine.write_all(b"x").unwrap();
 }
 
