@@ -14,4 +14,6 @@ pub use vfs;
 pub mod codec;
 pub mod crypto;
 pub mod env;
+#[cfg(test)]
+pub(crate) mod golden;
 pub mod vault;
