@@ -180,6 +180,25 @@ fn s02_wraps_cannot_be_exchanged() {
 }
 
 #[test]
+fn the_number_of_wraps_is_stated_twice_and_must_agree() {
+    let (_, made) = first();
+    let draft = Draft {
+        ns: made.ns,
+        n: 0,
+        epoch: made.epoch,
+        body: made.body,
+        secret: made.secret,
+        namespace_keys: made.namespace_keys,
+    };
+    // The body says one step; two are there, and hashed.
+    let fresh = Fresh::new(&env(), draft.wrap_steps() + 1);
+    let (object, _) = draft.seal(&fresh, &master()).unwrap();
+    let error = MembershipRecord::open_first(&master(), 3, &object).unwrap_err();
+    let rule = "the wraps are not those the owner signed";
+    assert_eq!(error, MembershipError::Rule { rule });
+}
+
+#[test]
 fn s03_older_records_do_not_pass_for_the_next() {
     let (old, first) = first();
     let (object, second) = second();
