@@ -18,6 +18,8 @@ pub mod crypto;
 pub mod data;
 pub mod engine;
 pub mod env;
+#[cfg(test)]
+pub(crate) mod golden;
 pub mod ids;
 pub mod log;
 pub mod meta;

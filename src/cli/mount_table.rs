@@ -113,7 +113,7 @@ pub(super) fn check_mount_point(path: &Path) -> Result<PathBuf, Failure> {
 
 /// Whether the process behind a mount is gone.
 fn is_dead(path: &Path) -> bool {
-    std::fs::metadata(path).is_err_and(|e| e.kind() == std::io::ErrorKind::NotConnected)
+    std::fs::metadata(path).is_err_and(|e| e.kind() == io::ErrorKind::NotConnected)
 }
 
 /// Unmounts with the system's own tool, the only one that may without being root.

@@ -28,19 +28,19 @@ fn block_on<T>(work: impl Future<Output = T>) -> T {
 fn what_is_known_is_not_asked_again() {
     let fs = Mounted::new();
     fs::write(fs.at("f"), vec![1; 100_000]).unwrap();
-    fs::read(fs.at("f")).unwrap();
-    fs.at("f").metadata().unwrap();
-    assert_eq!(errno(fs.at("absent").metadata()), libc::ENOENT);
-    fs::read_dir(fs.root()).unwrap().for_each(drop);
     let counts = || ["lookup", "read", "readdir"].map(|method| fs.probe.count(method));
-    let before = counts();
-    for _ in 0..5 {
-        fs::read(fs.at("f")).unwrap();
+    let asks = || {
+        let before = counts();
+        assert_eq!(fs::read(fs.at("f")).unwrap().len(), 100_000);
         fs.at("f").metadata().unwrap();
         assert_eq!(errno(fs.at("absent").metadata()), libc::ENOENT);
         assert_eq!(fs::read_dir(fs.root()).unwrap().count(), 1);
-    }
-    assert_eq!(counts(), before, "names, their absence, data and listings are cached");
+        counts() != before
+    };
+    assert!(asks(), "the first time, something has to be asked");
+    // Memory pressure and the end of a lifetime may make the kernel forget, so one
+    // round that asks again is no fault; that every round asks would be.
+    wait_until("names, their absence, data and listings to be cached", || !asks());
     // Our own changes show at once.
     fs::write(fs.at("absent"), "present").unwrap();
     assert_eq!(fs::read_dir(fs.root()).unwrap().count(), 2);

@@ -180,6 +180,25 @@ fn s02_wraps_cannot_be_exchanged() {
 }
 
 #[test]
+fn the_number_of_wraps_is_stated_twice_and_must_agree() {
+    let (_, made) = first();
+    let draft = Draft {
+        ns: made.ns,
+        n: 0,
+        epoch: made.epoch,
+        body: made.body,
+        secret: made.secret,
+        namespace_keys: made.namespace_keys,
+    };
+    // The body says one step; two are there, and hashed.
+    let fresh = Fresh::new(&env(), draft.wrap_steps() + 1);
+    let (object, _) = draft.seal(&fresh, &master()).unwrap();
+    let error = MembershipRecord::open_first(&master(), 3, &object).unwrap_err();
+    let rule = "the wraps are not those the owner signed";
+    assert_eq!(error, MembershipError::Rule { rule });
+}
+
+#[test]
 fn s03_older_records_do_not_pass_for_the_next() {
     let (old, first) = first();
     let (object, second) = second();
@@ -297,4 +316,85 @@ fn values_outside_the_bounds_are_not_made() {
     let newer = forged(|draft| draft.body.format_min = 2);
     let error = first().1.open_next(&master(), &newer).unwrap_err();
     assert_eq!(error, MembershipError::VersionTooNew { version: 2 });
+}
+
+/// Record 0 as another implementation made it.
+mod golden {
+    use super::*;
+    use crate::crypto::envelope::Fresh as SealFresh;
+    use crate::crypto::names;
+    use crate::golden::{Vector, vectors};
+    use serde_json::Value;
+
+    fn master() -> MasterKey {
+        let keys = &vectors()["keys"];
+        let bytes = Key32::copy_of(&keys.array("mk"));
+        MasterKey::new(VaultId(keys.array("vault_id")), bytes)
+    }
+
+    fn member_of(vector: &Value) -> Member {
+        assert_eq!((vector.number("role"), vector.number("level")), (3, 1));
+        Member {
+            machine: MachineId(vector.array("machine")),
+            slot: u16::try_from(vector.number("slot")).unwrap(),
+            role: Role::Admin,
+            level: Level::Owner,
+            signing_key: PublicKey::from_bytes(&vector.array("ed25519_pk")).unwrap(),
+            box_key: vector.array("x25519_pk"),
+            label: vector.text("label").to_owned(),
+        }
+    }
+
+    fn body_of(vector: &Value) -> Body {
+        Body {
+            prev_hash: vector.array("prev_hash"),
+            ns_index: vector.small("ns_index"),
+            name: vector.text("name").to_owned(),
+            block_size: vector.small("block_size"),
+            format_min: u8::try_from(vector.number("format_min")).unwrap(),
+            vault_generation_min: vector.number("vault_generation_min"),
+            created: vector.number("created"),
+            previous_secret: None,
+            members: vector.items("members").iter().map(member_of).collect(),
+            cutoffs: vec![],
+        }
+    }
+
+    #[test]
+    fn record_0_opens() {
+        let (vector, keys) = (&vectors()["membership"], &vectors()["keys"]);
+        let index = vector.small("ns_index");
+        let record =
+            MembershipRecord::open_first(&master(), index, &vector.bytes("bytes")).unwrap();
+        assert_eq!(record.body(), &body_of(vector));
+        assert_eq!(record.hash(), &vector.array("hash"));
+        assert_eq!(record.epoch_secret().key().expose(), &keys["epochs"][0].array("es"));
+        assert_eq!(record.namespace_keys().secret().expose(), &keys.array("nsk"));
+        let ns = record.namespace();
+        let name = names::membership(&master().membership_name_key(ns), ns, 0);
+        assert_eq!(name, vector.text("object_name"));
+    }
+
+    #[test]
+    fn the_same_inputs_make_the_same_bytes() {
+        let (vector, keys) = (&vectors()["membership"], &vectors()["keys"]);
+        let draft = Draft {
+            ns: master().namespace_id(vector.small("ns_index")),
+            n: 0,
+            epoch: Epoch(0),
+            body: body_of(vector),
+            secret: EpochSecret::new(Key32::copy_of(&keys["epochs"][0].array("es"))),
+            namespace_keys: NamespaceKeys::new(Key32::copy_of(&keys.array("nsk"))),
+        };
+        let wrap = &vector["owner_wrap"];
+        let fresh = Fresh {
+            salt: vector.array("salt"),
+            owner_wrap: SealFresh { salt: wrap.array("salt"), nonce: wrap.array("nonce") },
+            wraps: vector.bytes("wraps"),
+            body: SealFresh { salt: vector.array("body_salt"), nonce: vector.array("body_nonce") },
+        };
+        let (object, record) = draft.seal(&fresh, &master()).unwrap();
+        assert_eq!(object, vector.bytes("bytes"));
+        assert_eq!(record.hash(), &vector.array("hash"));
+    }
 }
