@@ -17,7 +17,7 @@ const LINES_MAX: usize = 800;
 /// those below. `main.rs` and `lib.rs` stand above all.
 const LAYERS: [&[&str]; 5] = [
     &["env"],
-    &["store", "crypto", "vault", "codec", "ids"],
+    &["store", "crypto", "vault", "codec", "ids", "golden"],
     &["meta", "log", "data"],
     &["engine"],
     &["cli", "config"],
