@@ -5,8 +5,10 @@
 //! is asked. What a call changes is visible to everybody when the lock is let
 //! go; a commit makes it durable here, an upload durable in the store.
 
+mod anchors;
 mod attributes;
 mod background;
+mod checkpoint;
 mod commit;
 mod content;
 mod copy;
@@ -112,6 +114,9 @@ pub(crate) struct Numbers {
 impl Numbers {
     /// Numbers reserved at a time.
     pub(crate) const RESERVE: u64 = 1 << 20;
+    /// A life that follows another begins at a multiple of this beyond all numbers
+    /// in use, which is more than one life hands out.
+    pub(crate) const LIFE: u64 = 1 << 36;
 
     fn take(&mut self) -> std::result::Result<u64, ErrorKind> {
         if self.next >= self.reserved {

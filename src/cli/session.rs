@@ -227,7 +227,7 @@ fn settings(context: &Context, paths: &Paths, is_read_only: bool) -> Result<Sett
         concurrent_downloads_max: downloads,
         dirty_max: config.cache.dirty_max,
         label: machine_label(),
-        upload_delay_ms: 30_000,
+        ..Settings::below(&paths.state)
     })
 }
 
@@ -288,8 +288,18 @@ pub(super) fn engine_failure(error: engine::Error) -> Failure {
         }
         Error::VaultExists { .. } => (Code::Usage, "attach to the vault that is there already"),
         Error::Raced { .. } => (Code::Busy, "try again: another machine was at work"),
-        Error::Local { .. } | Error::Db(_) | Error::NoState | Error::Identity { .. } => {
+        Error::Local { .. }
+        | Error::Db(_)
+        | Error::NoState
+        | Error::Identity { .. }
+        | Error::Anchors { .. } => {
             (Code::LocalState, "make the local state and cache directories usable")
+        }
+        Error::Diverged => {
+            (Code::LocalState, "say which is to go on: the local state, or what the store shows")
+        }
+        Error::Rollback { .. } | Error::MembershipRollback { .. } => {
+            (Code::VaultMismatch, "find out why the store shows an older state than before")
         }
         Error::Data(ref data) if !data.is_corruption() => {
             (Code::LocalState, "make the cache directory usable")
@@ -301,11 +311,15 @@ pub(super) fn engine_failure(error: engine::Error) -> Failure {
         | Error::Decode(_)
         | Error::Unauthorised { .. }
         | Error::Fork { .. }
-        | Error::Withheld { .. } => (
+        | Error::Withheld { .. }
+        | Error::NoCheckpoint { .. }
+        | Error::BrokenCheckpoint { .. } => (
             Code::Corrupt,
             "restore the store from a copy: it holds something that was not written so",
         ),
-        Error::NoKey { .. } | Error::TooLong(_) => (Code::Other, "the operation cannot be done"),
+        Error::NoKey { .. } | Error::TooLong(_) | Error::CheckpointTooLarge { .. } => {
+            (Code::Other, "the operation cannot be done")
+        }
     };
     Failure::because(code, message, error)
 }

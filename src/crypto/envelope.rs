@@ -66,7 +66,7 @@ impl ObjectType {
             Self::Segment => (256 << 10, true),
             Self::Head => (2 << 10, true),
             Self::Incarnation => (1 << 10, true),
-            Self::Checkpoint => (8 << 10, true),
+            Self::Checkpoint => (256 << 10, true),
             // Packs and blocks have formats of their own and no `Context`.
             Self::Pack | Self::DataBlock | Self::TreeNode => (0, false),
         };

@@ -7,6 +7,7 @@
 //! transaction refers to bytes that are not on disk.
 
 mod local;
+mod nodes;
 mod table;
 
 use super::pack::{self, DirEntry, PackDir};
@@ -32,7 +33,8 @@ use table::PackTable;
 pub use crate::crypto::block::BlockType;
 pub use crate::crypto::compress::Compression;
 pub use local::CacheStats;
-pub use table::CommitPart;
+pub use nodes::{NodeReader, NodeWriter};
+pub use table::{CommitPart, save_places};
 
 /// The keys of one namespace that this machine holds.
 pub struct Keyring {
@@ -191,6 +193,14 @@ impl Blocks {
                 return Ok(id);
             }
         }
+        let (place, record) = self.seal(kind, id, plain);
+        self.append(id, place, &record)?;
+        self.counters.sealed.fetch_add(1, Ordering::Relaxed);
+        Ok(id)
+    }
+
+    /// The record of a block, and its place but for pack and offset.
+    fn seal(&self, kind: BlockType, id: BlockId, plain: &[u8]) -> (BlockPlace, Vec<u8>) {
         let keys = self.keyring.current();
         let (codec, body) = compress(plain, self.policy.compression);
         let head = BlockHead { block_type: kind, id, codec, plain_len: plain.len() as u32 };
@@ -205,9 +215,7 @@ impl Blocks {
             codec: codec.code(),
             kind: kind.code(),
         };
-        self.append(id, place, &record)?;
-        self.counters.sealed.fetch_add(1, Ordering::Relaxed);
-        Ok(id)
+        (place, record)
     }
 
     fn append(&self, id: BlockId, place: BlockPlace, record: &[u8]) -> Result<()> {

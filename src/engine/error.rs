@@ -81,6 +81,59 @@ pub enum Error {
         /// The segment.
         seq: u64,
     },
+    /// The store shows less of a log than this machine has seen of it.
+    #[error(
+        "the store shows an older state than this machine has seen: segment {seq} of machine {machine} is missing or another one; do not write to it, and ask its provider"
+    )]
+    Rollback {
+        /// The machine.
+        machine: crate::ids::MachineId,
+        /// The segment that was seen.
+        seq: u64,
+    },
+    /// The store shows another membership chain than this machine has seen.
+    #[error(
+        "the store shows an older or another list of members than this machine has seen: record {n} is missing or another one; do not write to it, and ask its provider"
+    )]
+    MembershipRollback {
+        /// The record that was seen.
+        n: u64,
+    },
+    /// The own log goes on in the store behind what is known of it here.
+    #[error(
+        "the local state was restored from a backup or copied to another machine, and holds changes that the store does not have; look at it with `mount --read-only`, or go on from the store with `tgcryptfs fsck --rebuild --force`, which sets the local state aside"
+    )]
+    Diverged,
+    /// The file of anchors is damaged.
+    #[error("{}: the file is damaged; move it away if you trust what the store shows now", path.display())]
+    Anchors {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A checkpoint that should be there is not.
+    #[error("checkpoint {number} of machine {machine} is not in the store")]
+    NoCheckpoint {
+        /// The author.
+        machine: crate::ids::MachineId,
+        /// Which of the author's.
+        number: u64,
+    },
+    /// A checkpoint breaks the rules.
+    #[error("checkpoint {number} of machine {machine} is broken: {reason}")]
+    BrokenCheckpoint {
+        /// The author.
+        machine: crate::ids::MachineId,
+        /// Which of the author's.
+        number: u64,
+        /// How.
+        reason: &'static str,
+    },
+    /// The state is too large for a checkpoint.
+    #[error("a checkpoint would take {packs} packs, more than 64; raise chunk.chunk_size")]
+    CheckpointTooLarge {
+        /// Packs it would take.
+        packs: usize,
+    },
     /// This machine has no key for an epoch.
     #[error("this machine has no key for epoch {epoch}")]
     NoKey {
@@ -136,7 +189,11 @@ impl Error {
             | Self::Decode(_)
             | Self::Unauthorised { .. }
             | Self::Fork { .. }
-            | Self::Withheld { .. } => ErrorKind::Corrupt,
+            | Self::Withheld { .. }
+            | Self::Rollback { .. }
+            | Self::MembershipRollback { .. }
+            | Self::NoCheckpoint { .. }
+            | Self::BrokenCheckpoint { .. } => ErrorKind::Corrupt,
             Self::Local { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
                 ErrorKind::NoSpace
             }

@@ -5,12 +5,13 @@ use super::membership::Chain;
 use super::{Error, Progress, Result};
 use crate::crypto::{Context, SignatureKind, envelope, names};
 use crate::data::blocks::{Blocks, Keyring};
+use crate::data::pack::DirEntry;
 use crate::ids::{Hash, Incarnation, MachineId};
 use crate::log::object_name;
 use crate::log::op::{Group, Op};
 use crate::log::record::{IncarnationRecord, PackInfo};
 use crate::log::segment::{Dep, Segment};
-use crate::meta::db::{Db, Key, Table};
+use crate::meta::db::{self, Db, Key, Table, Txn};
 use crate::meta::row::{PackRow, PackState};
 use crate::meta::state::State;
 use crate::store::{BlobStore, ErrorKind};
@@ -68,7 +69,7 @@ impl Source<'_> {
     }
 
     /// An incarnation record, if it is there.
-    async fn incarnation(
+    pub(super) async fn incarnation(
         &self,
         machine: MachineId,
         index: u32,
@@ -89,7 +90,7 @@ impl Source<'_> {
         if is_asked_for { Ok(Some(record)) } else { Err(Error::Unauthorised { machine }) }
     }
 
-    async fn open(
+    pub(super) async fn open(
         &self,
         name: &crate::store::ObjectName,
         context: &Context,
@@ -105,20 +106,51 @@ impl Source<'_> {
         Ok(Some(opened.plaintext))
     }
 
+    /// Whether a segment is there, whatever is in it.
+    pub(super) async fn has_segment(
+        &self,
+        machine: MachineId,
+        incarnation: Incarnation,
+        seq: u64,
+    ) -> Result<bool> {
+        for keys in self.keyring.epochs.values().rev() {
+            let name = object_name(&names::segment(keys, machine, incarnation, seq));
+            if self.store.size(&name).await?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// The hash of a segment, if it is there.
+    pub(super) async fn segment_hash(&self, at: &Dep) -> Result<Option<Hash>> {
+        let plain = self.segment_plain(at.machine, at.incarnation, at.seq).await?;
+        Ok(plain.map(|plain| Hash(*blake3::hash(&plain).as_bytes())))
+    }
+
+    async fn segment_plain(
+        &self,
+        machine: MachineId,
+        incarnation: Incarnation,
+        seq: u64,
+    ) -> Result<Option<zeroize::Zeroizing<Vec<u8>>>> {
+        let context = Context::segment(self.keyring.namespace, machine, incarnation, seq);
+        for keys in self.keyring.epochs.values().rev() {
+            let name = object_name(&names::segment(keys, machine, incarnation, seq));
+            if let Some(plain) = self.open(&name, &context).await? {
+                return Ok(Some(plain));
+            }
+        }
+        Ok(None)
+    }
+
     /// The segment behind what was read of a log; `None` if it is not there.
     async fn next_segment(&self, log: &Log) -> Result<Option<(Segment, Hash)>> {
         let (machine, seq) = (log.machine, log.next_seq);
         let namespace = self.keyring.namespace;
-        let context = Context::segment(namespace, machine, log.incarnation, seq);
-        let mut found = None;
-        for keys in self.keyring.epochs.values().rev() {
-            let name = object_name(&names::segment(keys, machine, log.incarnation, seq));
-            found = self.open(&name, &context).await?;
-            if found.is_some() {
-                break;
-            }
-        }
-        let Some(plain) = found else { return Ok(None) };
+        let Some(plain) = self.segment_plain(machine, log.incarnation, seq).await? else {
+            return Ok(None);
+        };
         let refused = || Error::Unauthorised { machine };
         let member = self.chain.newest().member(machine).ok_or_else(refused)?;
         let body = member
@@ -179,15 +211,24 @@ pub(super) struct Folded {
     pub(super) batches: u64,
 }
 
-/// Folds all logs into an empty state, each batch in a transaction of its own.
+impl Folded {
+    /// Notes that an inode number is taken.
+    pub(super) fn saw_number(&mut self, ino: u64) {
+        let last = self.last_number.entry(ino >> 47).or_default();
+        *last = (*last).max(ino & ((1 << 47) - 1));
+    }
+}
+
+/// Folds all logs into what `folded` says is in the state already, each batch in a
+/// transaction of its own.
 pub(super) async fn fold_all(
     source: &Source<'_>,
     logs: &mut [Log],
     state: &mut State,
     (db, blocks): (&Db, &Blocks),
+    mut folded: Folded,
     progress: &dyn Progress,
 ) -> Result<Folded> {
-    let mut folded = Folded::default();
     progress.begin("reading the log", None);
     loop {
         let mut has_moved = false;
@@ -241,8 +282,7 @@ async fn fold_batch(
                 dirs.push((info, blocks.fetch_dir(&info).await?));
             }
             if let Op::Create { ino, .. } = op {
-                let last = folded.last_number.entry(ino >> 47).or_default();
-                *last = (*last).max(ino & ((1 << 47) - 1));
+                folded.saw_number(*ino);
             }
         }
         state.apply(&group.ops)?;
@@ -251,17 +291,18 @@ async fn fold_batch(
     folded.batches += 1;
     let frozen = state.freeze(0);
     db.write(|txn| {
-        let mut entries: Vec<_> = dirs.iter().flat_map(|(_, entries)| entries).collect();
-        entries.sort_by_key(|(id, _)| *id);
-        for (id, place) in entries {
-            txn.put(Table::Block, Key::Bytes(&id.0), &place.encode())?;
-        }
-        for (info, _) in &dirs {
-            let row = PackRow { state: PackState::Announced, info: *info };
-            txn.put(Table::Pack, Key::Bytes(&info.pack.0), &row.encode())?;
+        for (info, entries) in &dirs {
+            save_pack(txn, info, entries)?;
         }
         super::commit::save_state(txn, &frozen, &HashMap::new()).map(drop)
     })?;
     state.thaw(&frozen);
     Ok(())
+}
+
+/// Records a pack that the log announces, and where its blocks are.
+pub(super) fn save_pack(txn: &Txn<'_>, info: &PackInfo, entries: &[DirEntry]) -> db::Result<()> {
+    crate::data::blocks::save_places(txn, entries)?;
+    let row = PackRow { state: PackState::Announced, info: *info };
+    txn.put(Table::Pack, Key::Bytes(&info.pack.0), &row.encode())
 }

@@ -114,7 +114,7 @@ pub(super) fn save_pin(state_dir: &Path, pin: &Pin) -> Result<()> {
     write_durably(&state_dir.join("pin"), w.as_slice())
 }
 
-fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>> {
+pub(super) fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>> {
     match std::fs::read(path) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
@@ -123,7 +123,7 @@ fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>> {
 }
 
 /// Replaces a small file; a crash leaves the old or the new one.
-fn write_durably(path: &Path, bytes: &[u8]) -> Result<()> {
+pub(super) fn write_durably(path: &Path, bytes: &[u8]) -> Result<()> {
     use std::os::unix::fs::OpenOptionsExt;
     let new = path.with_extension("new");
     let write = || {

@@ -211,16 +211,16 @@ impl Engine {
                 return Err(ErrorKind::Invalid.into());
             }
         };
-        let is_device = matches!(node, Node::CharDevice { .. } | Node::BlockDevice { .. });
-        if is_device && cx.dac != vfs::Dac::Delegated && !rules::is_superuser(cx.cred) {
-            return Err(ErrorKind::Permission.into());
-        }
         self.inner.check_writable()?;
         let mut call = Call::begin(&self.inner);
         let before = call.attr(dir.get())?;
         rules::may_look_up(cx.cred, &before, cx.dac)?;
         if call.dent(dir.get(), name)?.1.is_some() {
             return Err(ErrorKind::Exists.into());
+        }
+        if let Make::Node(kind) = what {
+            rules::may_add(cx.cred, &before, cx.dac)?;
+            rules::may_make_node(cx.cred, kind, cx.dac)?;
         }
         let ino = call.make_inode(cx, &before, owned(name), Fresh { node, asked: attr })?;
         Ok(Created { entry: call.entry(ino)?, dir: call.wcc(&before)?, handle: None })

@@ -1,6 +1,7 @@
 //! Opening a namespace: unlock, verify, and go on from the local database, or
 //! make it anew from the store.
 
+use super::anchors::{AnchorFile, Anchors};
 use super::commit::Committer;
 use super::follow::{Folded, Source, fold_all};
 use super::identity::{Identity, load_pin, save_pin};
@@ -19,7 +20,7 @@ use crate::meta::row::Inode;
 use crate::meta::singles::{OwnLog, Position, Seen, Single};
 use crate::meta::state::{ROOT, State, Usage, decode_inode_row, encode_slot, malformed};
 use crate::store::{BlobStore, PutMode, PutOutcome};
-use crate::vault::{self, Credential, VaultHeader};
+use crate::vault::{self, Credential};
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
@@ -27,7 +28,6 @@ use vfs::{Timestamp, WriteVerifier};
 
 /// Who may do what, checked and unlocked.
 struct Unlocked {
-    header: VaultHeader,
     master: MasterKey,
     identity: Identity,
     chain: Chain,
@@ -44,9 +44,31 @@ impl Engine {
     ) -> Result<Self> {
         let unlocked = unlock_vault(&*store, credential, &settings, &env).await?;
         let dir = &settings.state_dir;
+        let keyring = Arc::new(unlocked.chain.keyring());
+        let namespace = keyring.namespace;
+        let (master, identity) = (&unlocked.master, &unlocked.identity);
+        let mut anchors = AnchorFile::open(dir, master, identity, namespace, &env)?;
+        if let Some(anchors) = &anchors.saved {
+            anchors.check_chain(&unlocked.chain)?;
+        }
         let machine_key = unlocked.master.machine_key(unlocked.identity.machine);
         let db = Db::open(dir, &machine_key, env.clone())?;
-        let keyring = Arc::new(unlocked.chain.keyring());
+        let source = Source { store: &*store, chain: &unlocked.chain, keyring: &keyring };
+        let reader = db.reader()?;
+        let known = match OwnLog::load(&reader)? {
+            Some(own) if is_behind(&source, &unlocked, &own, anchors.saved.as_ref()).await? => {
+                if reader.count(Table::Outbox)? + reader.count(Table::Sending)? > 0 {
+                    return Err(Error::Diverged);
+                }
+                log::warn!("the local state is older than what it wrote: reading it again");
+                None
+            }
+            known => known,
+        };
+        if known.is_none() {
+            // Also what is left of an attempt that did not come to its end.
+            db.write(|txn| txn.clear())?;
+        }
         let policy = Policy {
             cache_dir: settings.cache_dir.clone(),
             cache_size_max: settings.cache_size_max,
@@ -55,29 +77,40 @@ impl Engine {
             compression: settings.compression,
             dedup: settings.dedup,
         };
-        let reader = db.reader()?;
         let blocks =
             Blocks::open(keyring.clone(), policy, store.clone(), env.clone(), db.reader()?)?;
         let name_key = *keyring.fixed.dentry_key().expose();
-        let source = Source { store: &*store, chain: &unlocked.chain, keyring: &keyring };
-        let own = match OwnLog::load(&reader)? {
+        let mut own = match known {
             Some(own) => own,
             None => {
+                let known = anchors.saved.as_ref();
                 let mut state = State::new(db.reader()?, name_key, Hlc(0), Usage::default());
-                build(&source, &unlocked, (&db, &blocks), &mut state, &settings, &env, progress)
-                    .await?
+                let local = (&mut state, &db, &blocks);
+                build(&source, (&unlocked, known), local, &settings, &env, progress).await?
             }
         };
         remove_orphans(&db)?;
         let position = Position::load(&reader)?.ok_or(Error::NoState)?;
         let seen = Seen::load(&reader)?.unwrap_or_default();
+        if !settings.read_only {
+            if !own.is_announced {
+                announce_life(&source, &unlocked, &own, position.hlc, &env).await?;
+                own.is_announced = true;
+                db.write(|txn| own.save(txn))?;
+            }
+            let mut anchored = anchors.saved.clone().unwrap_or_default();
+            let newest = unlocked.chain.newest();
+            anchored.membership = (newest.n(), Hash(*newest.hash()));
+            seen.heads.iter().for_each(|end| anchored.raise(*end));
+            anchors.save(anchored)?;
+        }
         let member = unlocked.chain.newest().member(unlocked.identity.machine);
         let slot = member.map_or(0, |member| member.slot);
         let state = State::new(db.reader()?, name_key, position.hlc, position.usage);
         let committer = Committer::load(&reader)?;
         let block_size = unlocked.chain.newest().body().block_size.into();
         let membership = Hash(*unlocked.chain.newest().hash());
-        let publisher = Publisher::new(unlocked.identity, membership, own, seen, reader);
+        let publisher = Publisher::new(unlocked.identity, membership, own, seen, anchors, reader);
         let verifier = WriteVerifier(u64::from_le_bytes(env.random_array()));
         let numbers = Numbers {
             slot,
@@ -140,45 +173,84 @@ async fn unlock_vault(
         let label = settings.label.clone();
         chain.enrol(store, (&master, &header), (&identity, label), env).await?;
     }
-    Ok(Unlocked { header, master, identity, chain })
+    Ok(Unlocked { master, identity, chain })
 }
 
-/// Makes the local database from the logs in the store and starts a new life of
-/// this machine.
-async fn build(
+/// Whether the store, or this machine's anchors, know more of this life than its
+/// database does: that is then an old copy.
+async fn is_behind(
     source: &Source<'_>,
     unlocked: &Unlocked,
-    (db, blocks): (&Db, &Blocks),
-    state: &mut State,
+    own: &OwnLog,
+    anchors: Option<&Anchors>,
+) -> Result<bool> {
+    let machine = unlocked.identity.machine;
+    let anchor = anchors.and_then(|anchors| anchors.of(machine, own.incarnation));
+    if anchor.is_some_and(|end| end.seq >= own.next_seq) {
+        return Ok(true);
+    }
+    source.has_segment(machine, own.incarnation, own.next_seq).await
+}
+
+/// Makes the local database from the store and starts a new life of this machine.
+async fn build(
+    source: &Source<'_>,
+    (unlocked, anchors): (&Unlocked, Option<&Anchors>),
+    (state, db, blocks): (&mut State, &Db, &Blocks),
     settings: &Settings,
     env: &Env,
     progress: &dyn Progress,
 ) -> Result<OwnLog> {
-    debug_assert!(unlocked.header.generation() > 0);
+    let machine = unlocked.identity.machine;
     let created = Hlc(unlocked.chain.records.first().map_or(0, |record| record.body().created));
     let root = root_inode(created);
-    db.write(|txn| txn.put(Table::Ino, Key::ino(ROOT), &encode_slot(&root, 0, false)))?;
     let mut logs = source.find_logs().await?;
-    let lives = logs.iter().filter(|log| log.machine == unlocked.identity.machine).count();
-    let folded = fold_all(source, &mut logs, state, (db, blocks), progress).await?;
-    let incarnation = Incarnation::random(env);
-    let hlc = state.hlc.max(created).next(env.now());
-    if !settings.read_only {
-        announce_life(source, unlocked, (lives as u32, incarnation), hlc, env).await?;
+    let lives = logs.iter().filter(|log| log.machine == machine).count();
+    let mut start = None;
+    for record in source.checkpoints().await? {
+        match source.load_checkpoint(&record, &mut logs, (&mut *state, db, blocks), progress).await
+        {
+            Ok(folded) => {
+                start = Some(folded);
+                break;
+            }
+            Err(error) if error.kind() != vfs::ErrorKind::Corrupt => return Err(error),
+            Err(error) => {
+                log::warn!("a checkpoint cannot be used, trying without it: {error}");
+                db.write(|txn| txn.clear())?;
+            }
+        }
+    }
+    let start = match start {
+        Some(folded) => folded,
+        None => {
+            db.write(|txn| txn.put(Table::Ino, Key::ino(ROOT), &encode_slot(&root, 0, false)))?;
+            Folded::default()
+        }
+    };
+    let folded = fold_all(source, &mut logs, state, (db, blocks), start, progress).await?;
+    if let Some(anchors) = anchors {
+        check_anchors(source, anchors, &folded).await?;
     }
     let usage = count_usage(db)?;
-    let slot = unlocked.chain.newest().member(unlocked.identity.machine).map_or(0, |m| m.slot);
+    let slot = unlocked.chain.newest().member(machine).map_or(0, |m| m.slot);
     let last = folded.last_number.get(&u64::from(slot)).copied().unwrap_or(0);
-    // Numbers that an earlier life handed out and never published stay unused.
-    let next_number = if last == 0 && lives == 0 { 1 } else { last + 2 * Numbers::RESERVE };
+    // Numbers that an earlier life gave to what is deleted since, or to what it
+    // never published, stay unused.
+    let next_number =
+        if last == 0 && lives == 0 { 1 } else { (last / Numbers::LIFE + 1) * Numbers::LIFE };
     let own = OwnLog {
-        incarnation,
+        incarnation: Incarnation::random(env),
         next_seq: 0,
         last: Hash([0; 32]),
         next_head: 0,
-        next_checkpoint: 0,
+        next_checkpoint: source.next_checkpoint(machine).await?,
         since_checkpoint: 0,
+        checkpoint: None,
+        checkpoint_len: 0,
+        is_announced: false,
     };
+    let hlc = state.hlc.max(created).next(env.now());
     let seen = seen_of(&folded);
     db.write(|txn| {
         Position { next_number, hlc, usage }.save(txn)?;
@@ -190,6 +262,22 @@ async fn build(
         Ok(())
     })?;
     Ok(own)
+}
+
+/// Checks that the store still shows everything that this machine has seen.
+async fn check_anchors(source: &Source<'_>, anchors: &Anchors, folded: &Folded) -> Result<()> {
+    for end in &anchors.logs {
+        let rollback = Error::Rollback { machine: end.machine, seq: end.seq };
+        let Some(now) = folded.heads.get(&(end.machine, end.incarnation)) else {
+            return Err(rollback);
+        };
+        let is_shown = now.seq == end.seq && now.hash == end.hash
+            || now.seq > end.seq && source.segment_hash(end).await? == Some(end.hash);
+        if !is_shown {
+            return Err(rollback);
+        }
+    }
+    Ok(())
 }
 
 /// The root directory of a namespace nobody has written to.
@@ -238,29 +326,40 @@ fn seen_of(folded: &Folded) -> Seen {
 async fn announce_life(
     source: &Source<'_>,
     unlocked: &Unlocked,
-    (index, incarnation): (u32, Incarnation),
+    own: &OwnLog,
     hlc: Hlc,
     env: &Env,
 ) -> Result<()> {
-    let machine = unlocked.identity.machine;
-    let record = IncarnationRecord {
-        namespace: source.keyring.namespace,
-        machine,
-        index,
-        incarnation,
-        hlc,
-        membership: Hash(*unlocked.chain.newest().hash()),
-    };
-    let mut signed = record.encode();
-    unlocked.identity.signing.sign_onto(SignatureKind::Incarnation, &mut signed);
+    let (machine, namespace) = (unlocked.identity.machine, source.keyring.namespace);
     let first = source.keyring.epoch(0).ok_or(Error::NoKey { epoch: 0 })?;
-    let context = crate::crypto::Context::incarnation(record.namespace, machine, index);
-    let sealed = envelope::seal(env, first, &context, &signed)?;
-    let name = object_name(&names::incarnation(first, machine, index));
-    match source.store.put(&name, sealed.into(), PutMode::CreateIfAbsent).await? {
-        PutOutcome::Created => Ok(()),
-        PutOutcome::AlreadyThere => Err(Error::Raced { name: name.to_string() }),
+    for index in 0.. {
+        if let Some(known) = source.incarnation(machine, index).await? {
+            if known.incarnation == own.incarnation {
+                // Announced before a crash.
+                return Ok(());
+            }
+            continue;
+        }
+        let record = IncarnationRecord {
+            namespace,
+            machine,
+            index,
+            incarnation: own.incarnation,
+            hlc,
+            membership: Hash(*unlocked.chain.newest().hash()),
+        };
+        let mut signed = record.encode();
+        unlocked.identity.signing.sign_onto(SignatureKind::Incarnation, &mut signed);
+        let context = crate::crypto::Context::incarnation(namespace, machine, index);
+        let sealed = envelope::seal(env, first, &context, &signed)?;
+        let name = object_name(&names::incarnation(first, machine, index));
+        let put = source.store.put(&name, sealed.into(), PutMode::CreateIfAbsent).await?;
+        return match put {
+            PutOutcome::Created => Ok(()),
+            PutOutcome::AlreadyThere => Err(Error::Raced { name: name.to_string() }),
+        };
     }
+    Ok(())
 }
 
 /// Counts what there is.

@@ -4,6 +4,7 @@
 //! database until the store has confirmed them and are sent again byte for byte
 //! after a crash, so no number of this machine's log is ever used for two.
 
+use super::anchors::AnchorFile;
 use super::error::told;
 use super::identity::Identity;
 use super::{Error, Inner, Result};
@@ -13,7 +14,7 @@ use crate::ids::{Hash, Hlc};
 use crate::log::object_name;
 use crate::log::op::{GROUP_OPS_MAX, Group, Op};
 use crate::log::record::{Head, PackInfo};
-use crate::log::segment::{DEPS_MAX, GROUPS_LEN_MAX, Segment};
+use crate::log::segment::{DEPS_MAX, Dep, GROUPS_LEN_MAX, Segment};
 use crate::meta::db::{Key, Reader, Table};
 use crate::meta::row::PackState;
 use crate::meta::singles::{OwnLog, Seen, Single};
@@ -27,10 +28,11 @@ const HEADS_KEPT_EVERY: u64 = 1024;
 /// What only the running upload touches.
 #[derive(Debug)]
 pub(crate) struct Publisher {
-    identity: Identity,
-    membership: Hash,
-    own: OwnLog,
-    seen: Seen,
+    pub(super) identity: Identity,
+    pub(super) membership: Hash,
+    pub(super) own: OwnLog,
+    pub(super) seen: Seen,
+    anchors: AnchorFile,
     db: Reader,
 }
 
@@ -46,9 +48,27 @@ impl Publisher {
         membership: Hash,
         own: OwnLog,
         seen: Seen,
+        anchors: AnchorFile,
         db: Reader,
     ) -> Self {
-        Self { identity, membership, own, seen, db }
+        Self { identity, membership, own, seen, anchors, db }
+    }
+
+    /// Where this life's log ends; nowhere before the first segment.
+    pub(super) fn end(&self) -> Option<Dep> {
+        let own = &self.own;
+        let (machine, incarnation) = (self.identity.machine, own.incarnation);
+        let seq = own.next_seq.checked_sub(1)?;
+        Some(Dep { machine, incarnation, seq, hash: own.last })
+    }
+
+    /// What the store has confirmed it must show from now on.
+    fn raise_anchors(&mut self) -> Result<()> {
+        let mut anchors = self.anchors.saved.clone().unwrap_or_default();
+        for end in self.seen.heads.iter().copied().chain(self.end()) {
+            anchors.raise(end);
+        }
+        self.anchors.save(anchors)
     }
 }
 
@@ -66,15 +86,24 @@ impl Inner {
     /// Commits, uploads and announces everything so far.
     pub(super) async fn publish(&self) -> Result<()> {
         let mut publisher = self.publisher.lock().await;
-        let last_outbox = {
+        let (last_outbox, draft) = {
             let mut committer = self.committer.lock().await;
             self.commit_for_upload(&mut committer).await?;
-            committer.last_outbox
+            (committer.last_outbox, self.draft_checkpoint(&publisher.own)?)
         };
         self.upload_packs().await?;
         let packs = self.blocks.packs_in(PackState::Uploaded);
         self.make_segments(&mut publisher, last_outbox, &packs)?;
-        self.send_segments(&mut publisher).await?;
+        let is_new = self.send_segments(&mut publisher).await?;
+        if let Some(draft) = draft {
+            // Nobody needs it to read what was sent; the next upload tries again.
+            if let Err(error) = self.write_checkpoint(&mut publisher, draft, &packs).await {
+                log::warn!("no checkpoint was written: {error}");
+            }
+        }
+        if is_new {
+            self.send_head(&mut publisher).await?;
+        }
         self.blocks.shrink_cache(self.settings.cache_size_max);
         Ok(())
     }
@@ -203,8 +232,8 @@ impl Inner {
         Ok(made)
     }
 
-    /// Sends what is signed, oldest first, and then a head.
-    async fn send_segments(&self, publisher: &mut Publisher) -> Result<()> {
+    /// Sends what is signed, oldest first; says whether there was anything.
+    async fn send_segments(&self, publisher: &mut Publisher) -> Result<bool> {
         let waiting = publisher.db.range(
             Table::Sending,
             Key::Int(-1),
@@ -212,7 +241,7 @@ impl Inner {
             usize::MAX >> 1,
         )?;
         if waiting.is_empty() {
-            return Ok(());
+            return Ok(false);
         }
         let keys = self.blocks.keyring().current();
         for (key, sealed) in waiting {
@@ -229,7 +258,8 @@ impl Inner {
             }
             self.db.write(|txn| txn.delete(Table::Sending, Key::Int(seq)))?;
         }
-        self.send_head(publisher).await
+        publisher.raise_anchors()?;
+        Ok(true)
     }
 
     async fn send_head(&self, publisher: &mut Publisher) -> Result<()> {
@@ -244,7 +274,7 @@ impl Inner {
             next_seq: own.next_seq,
             last: own.last,
             hlc: Hlc(self.state.lock().hlc.0),
-            checkpoint: None,
+            checkpoint: own.checkpoint,
         };
         let mut signed = head.encode();
         publisher.identity.signing.sign_onto(SignatureKind::Head, &mut signed);

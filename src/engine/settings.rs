@@ -52,6 +52,9 @@ pub struct Settings {
     /// How long changes may wait for company before they are uploaded,
     /// milliseconds.
     pub upload_delay_ms: u64,
+    /// Bytes of ops after which a checkpoint is written at the earliest; a large
+    /// state is written again only when the log has grown by as much.
+    pub checkpoint_len_min: u64,
 }
 
 impl Settings {
@@ -76,6 +79,7 @@ impl Settings {
             concurrent_downloads_max: 5,
             dirty_max: 5 << 29,
             upload_delay_ms: 30_000,
+            checkpoint_len_min: 1 << 20,
         }
     }
 

@@ -47,7 +47,8 @@ impl Call<'_> {
             }
         })?;
         let slot = self.state.change(ino).map_err(told)?.ok_or(ErrorKind::Stale)?;
-        let drops_bits = slot.inode.mode != mode;
+        // What has no name any more is nobody else's business.
+        let drops_bits = slot.inode.mode != mode && !slot.is_nameless();
         slot.inode.size = size;
         slot.inode.mtime = time;
         slot.inode.ctime = time;
@@ -127,11 +128,12 @@ impl Engine {
         what: Allocate,
     ) -> Result<Wcc> {
         self.inner.check_writable()?;
-        let target = Target::of(file);
-        target.check(target.can_write)?;
+        // As Linux does: a range of nothing is refused whatever it is a range of.
         if len == 0 {
             return Err(ErrorKind::Invalid.into());
         }
+        let target = Target::of(file);
+        target.check(target.can_write)?;
         let end = rules::range_end(offset, len, FILE_SIZE_MAX)?;
         loop {
             let before = {

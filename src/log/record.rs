@@ -1,12 +1,15 @@
 //! The small signed records beside the log: incarnations, heads and checkpoint
 //! records (`docs/FORMAT.md` §9, §10).
 
-use super::segment::{DEPS_MAX, Dep};
+use super::segment::Dep;
 use crate::codec::{DecodeError, Reader, Result, Writer};
 use crate::ids::{BlockId, Hash, Hlc, Incarnation, MachineId, NamespaceId, PackId};
 
 /// Most packs one checkpoint may lie in.
 pub const CHECKPOINT_PACKS_MAX: usize = 64;
+
+/// Most logs that a checkpoint may cover.
+pub const CUT_MAX: usize = 3072;
 
 /// Announces one life of a machine's local state.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,6 +65,22 @@ pub struct CheckpointRef {
     pub root: BlockId,
 }
 
+impl CheckpointRef {
+    /// Appends the encoding.
+    pub fn encode(&self, w: &mut Writer) {
+        w.raw(&self.machine.0).u64(self.number).raw(&self.root.0);
+    }
+
+    /// Reads one.
+    pub fn decode(r: &mut Reader<'_>) -> Result<Self> {
+        Ok(Self {
+            machine: MachineId(r.array("machine")?),
+            number: r.u64("number")?,
+            root: BlockId(r.array("root")?),
+        })
+    }
+}
+
 /// Where a machine's log ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Head {
@@ -90,9 +109,7 @@ impl Head {
         let mut w = Writer::new();
         w.raw(&self.namespace.0).raw(&self.machine.0).u64(self.counter);
         w.raw(&self.incarnation.0).u64(self.next_seq).raw(&self.last.0).u64(self.hlc.0);
-        w.opt(self.checkpoint, |w, at| {
-            w.raw(&at.machine.0).u64(at.number).raw(&at.root.0);
-        });
+        w.opt(self.checkpoint, |w, at| at.encode(w));
         w.into_vec()
     }
 
@@ -107,13 +124,7 @@ impl Head {
             next_seq: r.u64("next seq")?,
             last: Hash(r.array("last hash")?),
             hlc: Hlc(r.u64("hlc")?),
-            checkpoint: r.opt("checkpoint", |r| {
-                Ok(CheckpointRef {
-                    machine: MachineId(r.array("machine")?),
-                    number: r.u64("number")?,
-                    root: BlockId(r.array("root")?),
-                })
-            })?,
+            checkpoint: r.opt("checkpoint", CheckpointRef::decode)?,
         };
         r.finish("head")?;
         Ok(head)
@@ -197,10 +208,58 @@ impl CheckpointRecord {
             root: BlockId(r.array("root")?),
             level: r.u8("level")?,
             rows: r.u64("rows")?,
-            cut: r.list("cut", DEPS_MAX, 64, Dep::decode)?,
+            cut: r.list("cut", CUT_MAX, 64, Dep::decode)?,
             packs: r.list("packs", CHECKPOINT_PACKS_MAX, 60, PackInfo::decode)?,
         };
         r.finish("checkpoint record")?;
         Ok(record)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::golden::{Vector, vectors};
+    use serde_json::Value;
+
+    fn pack(vector: &Value) -> PackInfo {
+        PackInfo {
+            pack: PackId(vector.array("pack_id")),
+            epoch: vector.small("epoch"),
+            size: vector.number("size"),
+            dir_hash: Hash(vector.array("dir_hash")),
+        }
+    }
+
+    fn dep(vector: &Value) -> Dep {
+        Dep {
+            machine: MachineId(vector.array("machine")),
+            incarnation: Incarnation(vector.array("incarnation")),
+            seq: vector.number("seq"),
+            hash: Hash(vector.array("hash")),
+        }
+    }
+
+    #[test]
+    fn the_checkpoint_record_of_the_vectors() {
+        let vector = &vectors()["checkpoint"];
+        let record = CheckpointRecord {
+            namespace: NamespaceId(vectors()["keys"].array("ns_id")),
+            machine: MachineId(vector.array("machine")),
+            number: vector.number("n"),
+            membership: Hash(vector.array("membership_hash")),
+            hlc: Hlc(vector.number("hlc")),
+            root: BlockId(vector.array("root")),
+            level: vector.number("level").try_into().unwrap(),
+            rows: vector.number("rows"),
+            cut: vector.items("cut").iter().map(dep).collect(),
+            packs: vector.items("packs").iter().map(pack).collect(),
+        };
+        let body = vector.bytes("body");
+        assert_eq!(record.encode(), body);
+        assert_eq!(CheckpointRecord::decode(&body).unwrap(), record);
+        for len in 0..body.len() {
+            assert!(CheckpointRecord::decode(&body[..len]).is_err(), "cut to {len}");
+        }
     }
 }

@@ -243,6 +243,14 @@ impl Reader {
         Ok(count.unsigned_abs())
     }
 
+    /// Bytes of all rows of `table`, as sealed.
+    pub fn bytes_in(&self, table: Table) -> Result<u64> {
+        let sql = format!("SELECT coalesce(sum(length(v)), 0) FROM {}", table.name());
+        let bytes: i64 =
+            self.cached(&sql)?.query_row([], |row| row.get(0)).map_err(|e| self.sqlite(e))?;
+        Ok(bytes.unsigned_abs())
+    }
+
     /// The highest key of a table keyed by numbers; 0 if it is empty.
     pub fn last_key(&self, table: Table) -> Result<i64> {
         let sql = format!("SELECT coalesce(max(k), 0) FROM {}", table.name());
@@ -347,6 +355,15 @@ impl Txn<'_> {
     /// Removes a row, if it is there.
     pub fn delete(&self, table: Table, key: Key<'_>) -> Result<()> {
         self.cached(table.delete())?.execute([key]).map_err(|e| self.sqlite(e))?;
+        Ok(())
+    }
+
+    /// Removes every row of every table.
+    pub fn clear(&self) -> Result<()> {
+        for table in Table::ALL {
+            let sql = format!("DELETE FROM {}", table.name());
+            self.cached(&sql)?.execute([]).map_err(|e| self.sqlite(e))?;
+        }
         Ok(())
     }
 

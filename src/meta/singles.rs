@@ -4,7 +4,8 @@ use super::db::{self, Key, Reader, Table, Txn};
 use super::state::Usage;
 use crate::codec::{DecodeError, Reader as Decoder, Writer};
 use crate::ids::{Hash, Hlc, Incarnation};
-use crate::log::segment::{DEPS_MAX, Dep};
+use crate::log::record::{CUT_MAX, CheckpointRef};
+use crate::log::segment::Dep;
 
 /// A row of the table of singles.
 pub trait Single: Sized {
@@ -74,6 +75,12 @@ pub struct OwnLog {
     pub next_checkpoint: u64,
     /// Bytes of ops since the last checkpoint.
     pub since_checkpoint: u64,
+    /// The last checkpoint.
+    pub checkpoint: Option<CheckpointRef>,
+    /// Bytes of its nodes.
+    pub checkpoint_len: u64,
+    /// Whether the store has the record that lets others find this life's log.
+    pub is_announced: bool,
 }
 
 impl Single for OwnLog {
@@ -82,6 +89,8 @@ impl Single for OwnLog {
     fn encode(&self, w: &mut Writer) {
         w.raw(&self.incarnation.0).u64(self.next_seq).raw(&self.last.0).u64(self.next_head);
         w.u64(self.next_checkpoint).u64(self.since_checkpoint);
+        w.opt(self.checkpoint, |w, at| at.encode(w));
+        w.u64(self.checkpoint_len).bool(self.is_announced);
     }
 
     fn decode(r: &mut Decoder<'_>) -> Result<Self, DecodeError> {
@@ -92,6 +101,9 @@ impl Single for OwnLog {
             next_head: r.u64("next head")?,
             next_checkpoint: r.u64("next checkpoint")?,
             since_checkpoint: r.u64("since checkpoint")?,
+            checkpoint: r.opt("checkpoint", CheckpointRef::decode)?,
+            checkpoint_len: r.u64("checkpoint length")?,
+            is_announced: r.bool("is announced")?,
         })
     }
 }
@@ -111,6 +123,6 @@ impl Single for Seen {
     }
 
     fn decode(r: &mut Decoder<'_>) -> Result<Self, DecodeError> {
-        Ok(Self { heads: r.list("heads", DEPS_MAX, 64, Dep::decode)? })
+        Ok(Self { heads: r.list("heads", CUT_MAX, 64, Dep::decode)? })
     }
 }

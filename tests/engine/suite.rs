@@ -59,14 +59,21 @@ async fn beside_the_model(seed: u64, rounds: u32) {
         let (a, b) = (dump(&engine, false).await.unwrap(), dump(&model, false).await.unwrap());
         assert_eq!(a, b, "seed {seed}, after the crash of round {round}");
     }
+    // A machine that has nothing but the store and the password sees the same.
+    engine.sync().await.unwrap();
+    let digest = engine.state_digest().unwrap();
+    let fresh = world.open(&format!("fresh{seed}")).await;
+    assert_eq!(fresh.state_digest().unwrap(), digest, "seed {seed}, on a new machine");
+    let (a, b) = (dump(&fresh, false).await.unwrap(), dump(&model, false).await.unwrap());
+    assert_eq!(a, b, "seed {seed}, on a new machine");
     let report = engine.fsck(&tgcryptfs::engine::Silent).await.unwrap();
     assert!(report.problems.is_empty(), "{:?}", report.problems);
     engine.close().await.unwrap();
 }
 
 #[test]
-fn random_operations_agree_with_the_model_through_crashes() {
-    for seed in 1..=3 {
+fn random_operations_agree_with_the_model_through_crashes_and_on_a_new_machine() {
+    for seed in 1..=12 {
         run(beside_the_model(seed, 5));
     }
 }

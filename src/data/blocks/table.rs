@@ -74,12 +74,7 @@ impl CommitPart {
 
     /// Writes it into the commit's transaction.
     pub fn save(&self, txn: &Txn<'_>) -> db::Result<()> {
-        let mut entries: Vec<_> = self.entries.iter().collect();
-        // In key order, neighbours share the pages that are written.
-        entries.sort_by_key(|(id, _)| *id);
-        for (id, place) in entries {
-            txn.put(Table::Block, Key::Bytes(&id.0), &place.encode())?;
-        }
+        save_places(txn, &self.entries)?;
         for row in self.packs.values() {
             txn.put(Table::Pack, Key::Bytes(&row.info.pack.0), &row.encode())?;
         }
@@ -91,6 +86,17 @@ impl CommitPart {
         }
         Ok(())
     }
+}
+
+/// Records where blocks are.
+pub fn save_places(txn: &Txn<'_>, entries: &[DirEntry]) -> db::Result<()> {
+    let mut entries: Vec<_> = entries.iter().collect();
+    // In key order, neighbours share the pages that are written.
+    entries.sort_by_key(|(id, _)| *id);
+    for (id, place) in entries {
+        txn.put(Table::Block, Key::Bytes(&id.0), &place.encode())?;
+    }
+    Ok(())
 }
 
 fn malformed(table: Table, source: DecodeError) -> Error {

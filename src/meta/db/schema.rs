@@ -53,6 +53,23 @@ pub enum Table {
     Patch,
 }
 
+impl Table {
+    /// Every table.
+    pub const ALL: [Self; 11] = [
+        Self::Single,
+        Self::Ino,
+        Self::Dent,
+        Self::Link,
+        Self::Block,
+        Self::Pack,
+        Self::Outbox,
+        Self::Sending,
+        Self::OpenDir,
+        Self::Orphan,
+        Self::Patch,
+    ];
+}
+
 /// The name of a table between two pieces of SQL.
 macro_rules! sql {
     ($table:expr, $before:literal, $after:literal) => {

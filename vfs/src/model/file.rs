@@ -124,10 +124,11 @@ impl State {
         (offset, len): (u64, u64),
         what: Allocate,
     ) -> Result<Wcc> {
-        self.may_use(cx, at, Access::WRITE)?;
+        // As Linux does: a range of nothing is refused whatever it is a range of.
         if len == 0 {
             return Err(ErrorKind::Invalid.into());
         }
+        self.may_use(cx, at, Access::WRITE)?;
         let before = self.attr(at.ino)?.clone();
         let end = rules::range_end(offset, len, self.options.limits.file_size_max)?;
         self.change_data(at.ino, |data, size| {

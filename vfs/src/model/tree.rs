@@ -131,11 +131,12 @@ impl State {
         what: Make<'_>,
         asked: &SetAttr,
     ) -> Result<Made> {
-        let before = self.attr(dir)?.clone();
-        rules::may_look_up(cx.cred, &before, cx.dac)?;
+        // As Linux does: the target is looked at before any path is.
         if let Make::Symlink { target } = what {
             rules::symlink_target(target)?;
         }
+        let before = self.attr(dir)?.clone();
+        rules::may_look_up(cx.cred, &before, cx.dac)?;
         if self.find(dir, name)?.is_some() {
             return Err(ErrorKind::Exists.into());
         }
