@@ -16,10 +16,12 @@ mod error;
 mod follow;
 mod fsck;
 mod handle;
+mod heads;
 mod identity;
 mod membership;
 mod names;
 mod open;
+mod others;
 mod publish;
 mod read;
 mod serve;
@@ -82,6 +84,8 @@ pub(crate) struct Inner {
     publisher: tokio::sync::Mutex<publish::Publisher>,
     /// Changes up to here are on disk.
     committed: AtomicU64,
+    /// Whether something is committed here that the store has not confirmed.
+    has_unsent: AtomicBool,
     verifier: WriteVerifier,
     /// Set when a sync failed: what is in memory may differ from what is on
     /// disk, so nothing is written until the next start.

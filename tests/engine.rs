@@ -5,7 +5,9 @@
 mod engine {
     pub(crate) mod support;
 
+    mod machines;
     mod promises;
+    mod rebuild;
     mod suite;
     mod survival;
 }

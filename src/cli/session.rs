@@ -295,7 +295,7 @@ pub(super) fn engine_failure(error: engine::Error) -> Failure {
         | Error::Anchors { .. } => {
             (Code::LocalState, "make the local state and cache directories usable")
         }
-        Error::Diverged => {
+        Error::Diverged | Error::OtherWriter { .. } => {
             (Code::LocalState, "say which is to go on: the local state, or what the store shows")
         }
         Error::Rollback { .. } | Error::MembershipRollback { .. } => {

@@ -128,6 +128,7 @@ impl Inner {
             }
         }
         committer.last_outbox = written.last_outbox;
+        self.has_unsent.store(true, Ordering::Release);
         self.committed.fetch_max(running.frozen.seq, Ordering::AcqRel);
         committer.running = None;
         Ok(())

@@ -7,23 +7,27 @@
 use super::anchors::AnchorFile;
 use super::error::told;
 use super::identity::Identity;
+use super::others::Others;
 use super::{Error, Inner, Result};
 use crate::codec::Writer;
 use crate::crypto::{Context, SignatureKind, envelope, names};
-use crate::ids::{Hash, Hlc};
+use crate::ids::Hash;
 use crate::log::object_name;
 use crate::log::op::{GROUP_OPS_MAX, Group, Op};
-use crate::log::record::{Head, PackInfo};
+use crate::log::record::PackInfo;
 use crate::log::segment::{DEPS_MAX, Dep, GROUPS_LEN_MAX, Segment};
 use crate::meta::db::{Key, Reader, Table};
 use crate::meta::row::PackState;
 use crate::meta::singles::{OwnLog, Seen, Single};
 use crate::store::{PutMode, PutOutcome};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
-/// Heads with a number that is a multiple of this are kept, so that a machine
-/// that knows nothing finds the newest.
-const HEADS_KEPT_EVERY: u64 = 1024;
+/// How long a writer waits for a store that does not answer before it is told.
+const STORE_WAIT_MAX: Duration = Duration::from_secs(60);
+/// How long before the store is tried again meanwhile.
+const STORE_RETRY_DELAY: Duration = Duration::from_millis(500);
 
 /// What only the running upload touches.
 #[derive(Debug)]
@@ -32,6 +36,7 @@ pub(crate) struct Publisher {
     pub(super) membership: Hash,
     pub(super) own: OwnLog,
     pub(super) seen: Seen,
+    others: Others,
     anchors: AnchorFile,
     db: Reader,
 }
@@ -48,10 +53,11 @@ impl Publisher {
         membership: Hash,
         own: OwnLog,
         seen: Seen,
+        others: Others,
         anchors: AnchorFile,
         db: Reader,
     ) -> Self {
-        Self { identity, membership, own, seen, anchors, db }
+        Self { identity, membership, own, seen, others, anchors, db }
     }
 
     /// Where this life's log ends; nowhere before the first segment.
@@ -85,14 +91,26 @@ impl Inner {
 
     /// Commits, uploads and announces everything so far.
     pub(super) async fn publish(&self) -> Result<()> {
+        let result = self.publish_all().await;
+        if result.is_err() {
+            self.has_unsent.store(true, Ordering::Release);
+        }
+        result
+    }
+
+    async fn publish_all(&self) -> Result<()> {
         let mut publisher = self.publisher.lock().await;
         let (last_outbox, draft) = {
             let mut committer = self.committer.lock().await;
             self.commit_for_upload(&mut committer).await?;
+            // What is committed from here on is for the next upload.
+            self.has_unsent.store(false, Ordering::Release);
             (committer.last_outbox, self.draft_checkpoint(&publisher.own)?)
         };
         self.upload_packs().await?;
         let packs = self.blocks.packs_in(PackState::Uploaded);
+        let Publisher { others, seen, .. } = &mut *publisher;
+        others.check(&*self.store, self.blocks.keyring(), seen).await?;
         self.make_segments(&mut publisher, last_outbox, &packs)?;
         let is_new = self.send_segments(&mut publisher).await?;
         if let Some(draft) = draft {
@@ -262,43 +280,19 @@ impl Inner {
         Ok(true)
     }
 
-    async fn send_head(&self, publisher: &mut Publisher) -> Result<()> {
-        let keyring = self.blocks.keyring();
-        let (keys, own) = (keyring.current(), publisher.own);
-        let (machine, counter) = (publisher.identity.machine, own.next_head);
-        let head = Head {
-            namespace: keyring.namespace,
-            machine,
-            counter,
-            incarnation: own.incarnation,
-            next_seq: own.next_seq,
-            last: own.last,
-            hlc: Hlc(self.state.lock().hlc.0),
-            checkpoint: own.checkpoint,
-        };
-        let mut signed = head.encode();
-        publisher.identity.signing.sign_onto(SignatureKind::Head, &mut signed);
-        let context = Context::head(keyring.namespace, machine, counter);
-        let sealed = envelope::seal(&self.env, keys, &context, &signed)?;
-        let name = object_name(&names::head(keys, machine, counter));
-        self.store.put(&name, sealed.into(), PutMode::Overwrite).await?;
-        publisher.own.next_head += 1;
-        let own = publisher.own;
-        self.db.write(|txn| own.save(txn))?;
-        if let Some(previous) = counter.checked_sub(1)
-            && !previous.is_multiple_of(HEADS_KEPT_EVERY)
-        {
-            self.store.delete(&object_name(&names::head(keys, machine, previous))).await?;
+    /// Holds writers back while too much waits for the store, for a while even
+    /// while the store cannot be reached.
+    pub(super) async fn wait_for_store(&self) -> vfs::Result<()> {
+        let started = self.env.monotonic();
+        while self.blocks.unsent_bytes() > self.settings.dirty_max {
+            match self.sync_store().await {
+                Err(error) if error.kind() != vfs::ErrorKind::Unavailable => return Err(error),
+                Err(error) if self.env.monotonic() > started + STORE_WAIT_MAX => return Err(error),
+                Err(_) => tokio::time::sleep(STORE_RETRY_DELAY).await,
+                Ok(()) => {}
+            }
         }
         Ok(())
-    }
-
-    /// Holds writers back while too much waits for the store.
-    pub(super) async fn wait_for_store(&self) -> vfs::Result<()> {
-        if self.blocks.unsent_bytes() <= self.settings.dirty_max {
-            return Ok(());
-        }
-        self.sync_store().await
     }
 }
 
