@@ -20,6 +20,9 @@ use std::path::Path;
 use std::sync::Arc;
 use subtle::ConstantTimeEq;
 
+#[cfg(test)]
+mod tests;
+
 /// Bytes before the first block: salt and commitment.
 pub const HEADER_LEN: u64 = 64;
 /// Bytes of the trailer.
