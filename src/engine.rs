@@ -14,7 +14,7 @@ mod error;
 mod follow;
 mod fsck;
 mod handle;
-mod identity;
+pub mod identity;
 mod membership;
 mod names;
 mod open;

@@ -167,11 +167,13 @@ fn trailers_that_break_the_format_are_refused() {
     }
 }
 
+type Change<'a> = &'a dyn Fn(&mut Vec<DirEntry>);
+
 #[test]
 fn directories_that_break_the_format_are_refused() {
     let place = opened(&vector().bytes("bytes")).unwrap().0;
     let entries: Vec<_> = blocks().into_iter().map(|(entry, _)| entry).collect();
-    let read = |change: &dyn Fn(&mut Vec<DirEntry>), count: u32, padding: &[u8]| {
+    let read = |change: Change<'_>, count: u32, padding: &[u8]| {
         let mut entries = entries.clone();
         change(&mut entries);
         let mut w = Writer::new();
@@ -180,7 +182,7 @@ fn directories_that_break_the_format_are_refused() {
         dir.entries(&sealed, DirPlace { count, ..place })
     };
     assert!(read(&|_| (), 3, &[0; 9]).is_ok());
-    let bad: [(&dyn Fn(&mut Vec<DirEntry>), u32, &[u8]); 8] = [
+    let bad: [(Change<'_>, u32, &[u8]); 8] = [
         (&|_| (), 2, &[]),
         (&|_| (), 3, &[0, 1]),
         (&|entries| entries.truncate(2), 3, &[]),
