@@ -2,8 +2,7 @@
 
 use super::*;
 use crate::codec::hostile::{whole, withstands};
-use crate::crypto::block::{self, BlockHead, BlockType};
-use crate::crypto::compress::Codec;
+use crate::crypto::block;
 use crate::crypto::names;
 use crate::golden::{Vector, epoch_keys, vectors};
 use serde_json::Value;
@@ -182,15 +181,23 @@ fn directories_that_break_the_format_are_refused() {
         dir.entries(&sealed, DirPlace { count, ..place })
     };
     assert!(read(&|_| (), 3, &[0; 9]).is_ok());
-    let bad: [(Change<'_>, u32, &[u8]); 8] = [
+    let bad: [(Change<'_>, u32, &[u8]); 15] = [
         (&|_| (), 2, &[]),
         (&|_| (), 3, &[0, 1]),
         (&|entries| entries.truncate(2), 3, &[]),
         (&|entries| entries.swap(0, 1), 3, &[]),
         (&|entries| entries[0].1.offset = 63, 3, &[]),
-        (&|entries| entries[0].1.sealed_len += 1, 3, &[]),
-        (&|entries| entries[2].1.sealed_len += 1, 3, &[]),
-        (&|entries| entries[2].1.sealed_len = u32::MAX, 3, &[]),
+        (&|entries| entries[1].1.offset -= 1, 3, &[]),
+        (&|entries| entries[2].1.offset += 1, 3, &[]),
+        (&|entries| entries[2].1.offset = u32::MAX, 3, &[]),
+        // Blocks that nobody can have sealed.
+        (&|entries| entries[0].1.sealed_len -= 1, 3, &[]),
+        (&|entries| entries[0].1.plain_len += 1, 3, &[]),
+        (&|entries| entries[1].1.plain_len = entries[1].1.sealed_len - 28, 3, &[]),
+        (&|entries| entries[1].1.plain_len = block::PLAIN_LEN_MAX + 1, 3, &[]),
+        (&|entries| entries[1].1.plain_len = 0, 3, &[]),
+        (&|entries| entries[0].1.codec = 3, 3, &[]),
+        (&|entries| entries[0].1.kind = 0x31, 3, &[]),
     ];
     for (index, (change, count, padding)) in bad.into_iter().enumerate() {
         let refused = read(change, count, padding);
