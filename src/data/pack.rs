@@ -319,6 +319,7 @@ impl PackDir {
                 count: r.u32("entries")?,
             };
             r.zeros("trailer padding", 20)?;
+            r.clone().finish("trailer")?;
             let fits = place.offset >= HEADER_LEN
                 && place.len <= DIR_LEN_MAX
                 && place.offset.checked_add(place.len + TRAILER_LEN) == Some(size);
