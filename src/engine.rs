@@ -17,7 +17,7 @@ mod follow;
 mod fsck;
 mod handle;
 mod heads;
-mod identity;
+pub mod identity;
 mod membership;
 mod names;
 mod open;
@@ -55,7 +55,7 @@ use vfs::LockTable;
 use vfs::{Attr, ErrorKind, Ino, Kind, Timestamp, WriteVerifier};
 
 /// Longest file, bytes: offsets stay within a signed 64-bit number with room.
-pub const FILE_SIZE_MAX: u64 = 1 << 62;
+pub const FILE_SIZE_MAX: u64 = crate::log::op::FILE_LEN_MAX;
 /// Most names of one inode, as on ext4.
 pub const LINK_MAX: u32 = 65_000;
 /// What a directory reports as its size, bytes.

@@ -14,7 +14,7 @@ use crate::data::blocks::{Blocks, Policy};
 use crate::env::Env;
 use crate::ids::{Hash, Hlc, Incarnation, MachineId};
 use crate::log::object_name;
-use crate::log::op::{Node, Op};
+use crate::log::op::{FILE_LEN_MAX, Node, Op};
 use crate::log::record::{Head, IncarnationRecord};
 use crate::meta::db::{Db, Key, Table};
 use crate::meta::row::Inode;
@@ -399,7 +399,7 @@ pub(super) fn count_usage(db: &Db) -> Result<Usage> {
     let mut usage = Usage::default();
     db.reader()?.scan::<Error>(Table::Ino, |_, row| {
         let (inode, _, _) = decode_inode_row(row).map_err(|e| malformed(Table::Ino, e))?;
-        usage.bytes += inode.used;
+        usage.bytes = usage.bytes.saturating_add(inode.used).min(FILE_LEN_MAX);
         usage.inodes += 1;
         Ok(())
     })?;
