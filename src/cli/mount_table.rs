@@ -133,6 +133,10 @@ pub(super) fn detach(path: &Path, is_lazy: bool) -> Result<(), Failure> {
             Err(error) => tried.push(format!("{tool}: {error}")),
         }
     }
+    // Somebody else may have been faster: a mount whose process died frees itself.
+    if mounted_at(path) == Mounted::Nothing {
+        return Ok(());
+    }
     let message =
         format!("close what is open below {} (lsof +D shows it), or use --lazy", path.display());
     Err(Failure::because(Code::MountPoint, message, tried.join("; ")))
