@@ -2,6 +2,7 @@
 //! that died left behind.
 
 use super::exit::{Code, Failure, OrFail};
+use rustix::io::Errno;
 use std::ffi::OsString;
 use std::io;
 use std::os::unix::ffi::OsStringExt;
@@ -113,7 +114,9 @@ pub(super) fn check_mount_point(path: &Path) -> Result<PathBuf, Failure> {
 
 /// Whether the process behind a mount is gone.
 fn is_dead(path: &Path) -> bool {
-    std::fs::metadata(path).is_err_and(|e| e.kind() == io::ErrorKind::NotConnected)
+    // Not its attributes: the kernel keeps those for a while. This always asks the process.
+    let gone = [Errno::NOTCONN, Errno::CONNABORTED];
+    rustix::fs::statfs(path).is_err_and(|errno| gone.contains(&errno))
 }
 
 /// Unmounts with the system's own tool, the only one that may without being root.

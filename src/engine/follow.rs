@@ -5,6 +5,7 @@ use super::membership::Chain;
 use super::{Error, Progress, Result};
 use crate::crypto::{Context, SignatureKind, envelope, names};
 use crate::data::blocks::{Blocks, Keyring};
+use crate::data::pack::DirEntry;
 use crate::ids::{Hash, Incarnation, MachineId};
 use crate::log::object_name;
 use crate::log::op::{Group, Op};
@@ -225,6 +226,18 @@ pub(super) async fn fold_all(
     Ok(folded)
 }
 
+/// The directory of a pack; empty if the pack is damaged or gone. One bad object must
+/// not take the rest with it: what is only in there cannot be read, and `fsck` says so.
+async fn readable_dir(blocks: &Blocks, info: &PackInfo) -> Result<Vec<DirEntry>> {
+    match blocks.fetch_dir(info).await {
+        Err(error) if error.is_corruption() || error.is_not_found() => {
+            log::error!("{error}: what only pack {} holds cannot be read", info.pack);
+            Ok(Vec::new())
+        }
+        other => Ok(other?),
+    }
+}
+
 async fn fold_batch(
     batch: &Batch,
     state: &mut State,
@@ -238,7 +251,7 @@ async fn fold_batch(
                 let info =
                     PackInfo { pack: *pack, epoch: *epoch, size: *size, dir_hash: *dir_hash };
                 blocks.learn_pack(info);
-                dirs.push((info, blocks.fetch_dir(&info).await?));
+                dirs.push((info, readable_dir(blocks, &info).await?));
             }
             if let Op::Create { ino, .. } = op {
                 let last = folded.last_number.entry(ino >> 47).or_default();

@@ -87,7 +87,7 @@ fn aad(machine: MachineId) -> Vec<u8> {
 }
 
 /// What this machine holds the vault to: its id, its owner, the newest header.
-pub(super) fn load_pin(state_dir: &Path) -> Result<Option<Pin>> {
+pub fn load_pin(state_dir: &Path) -> Result<Option<Pin>> {
     let path = state_dir.join("pin");
     let Some(bytes) = read_if_there(&path)? else { return Ok(None) };
     let parse = || {
@@ -108,7 +108,7 @@ pub(super) fn load_pin(state_dir: &Path) -> Result<Option<Pin>> {
 }
 
 /// Pins a vault.
-pub(super) fn save_pin(state_dir: &Path, pin: &Pin) -> Result<()> {
+pub fn save_pin(state_dir: &Path, pin: &Pin) -> Result<()> {
     let mut w = Writer::new();
     w.raw(PIN_MAGIC).u8(VERSION).raw(&pin.vault.0).raw(pin.owner.as_bytes()).u64(pin.generation);
     write_durably(&state_dir.join("pin"), w.as_slice())

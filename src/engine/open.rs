@@ -7,6 +7,7 @@ use super::identity::{Identity, load_pin, save_pin};
 use super::membership::{Chain, newest_header, unlock};
 use super::publish::Publisher;
 use super::{Engine, Error, Inner, Numbers, Progress, Result, Settings};
+use crate::crypto::secret::Key32;
 use crate::crypto::{MasterKey, SignatureKind, envelope, names};
 use crate::data::blocks::{Blocks, Policy};
 use crate::env::Env;
@@ -21,6 +22,7 @@ use crate::meta::state::{ROOT, State, Usage, decode_inode_row, encode_slot, malf
 use crate::store::{BlobStore, PutMode, PutOutcome};
 use crate::vault::{self, Credential, VaultHeader};
 use parking_lot::Mutex;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use vfs::{Timestamp, WriteVerifier};
@@ -45,7 +47,7 @@ impl Engine {
         let unlocked = unlock_vault(&*store, credential, &settings, &env).await?;
         let dir = &settings.state_dir;
         let machine_key = unlocked.master.machine_key(unlocked.identity.machine);
-        let db = Db::open(dir, &machine_key, env.clone())?;
+        let db = open_db(dir, &machine_key, &env)?;
         let keyring = Arc::new(unlocked.chain.keyring());
         let policy = Policy {
             cache_dir: settings.cache_dir.clone(),
@@ -108,6 +110,31 @@ impl Engine {
         engine.inner.reserve_numbers()?;
         Ok(engine)
     }
+}
+
+/// Opens the local database. One whose making was cut short is made anew: nothing was
+/// written by then that is not in the store.
+fn open_db(dir: &Path, key: &Key32, env: &Env) -> Result<Db> {
+    let db = Db::open(dir, key, env.clone())?;
+    let is_whole = {
+        let reader = db.reader()?;
+        OwnLog::load(&reader)?.is_some() || reader.get(Table::Ino, Key::ino(ROOT))?.is_none()
+    };
+    if is_whole {
+        return Ok(db);
+    }
+    log::warn!("reading the store from the start: the last attempt did not come to its end");
+    drop(db);
+    for name in ["state.db-wal", "state.db-shm", "state.db"] {
+        let path = dir.join(name);
+        match std::fs::remove_file(&path) {
+            Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+                return Err(Error::Local { path, source });
+            }
+            _ => {}
+        }
+    }
+    Ok(Db::open(dir, key, env.clone())?)
 }
 
 async fn unlock_vault(

@@ -144,16 +144,27 @@ impl Writer {
             // Before it is done: what the kill interrupts may have happened or not.
             self.changes.push(change.clone());
             if let Err(error) = change.perform(&self.dir) {
-                return assert_gone(&error, &change);
+                return self.assert_gone(&error, &change);
             }
             change.apply(&mut tree);
             if draw.below(8) == 0 {
                 match change.fsync(&self.dir) {
                     Ok(()) => self.safe = self.changes.len(),
-                    Err(error) => return assert_gone(&error, &change),
+                    Err(error) => return self.assert_gone(&error, &change),
                 }
             }
         }
+    }
+
+    /// An operation failed: only because the process behind the mount is gone, or
+    /// already the mount too.
+    fn assert_gone(&self, error: &io::Error, change: &Change) {
+        let is_gone = match error.kind() {
+            ErrorKind::NotConnected | ErrorKind::ConnectionAborted => true,
+            ErrorKind::NotFound => !self.dir.exists(),
+            _ => false,
+        };
+        assert!(is_gone, "{change:?}: {error}");
     }
 
     /// Finds the prefix that the directory shows and goes on from there.
@@ -214,12 +225,6 @@ impl Writer {
         }
         out
     }
-}
-
-/// An operation failed: only because the process behind the mount is gone.
-fn assert_gone(error: &io::Error, change: &Change) {
-    let gone = [ErrorKind::NotConnected, ErrorKind::ConnectionAborted];
-    assert!(gone.contains(&error.kind()), "{change:?}: {error}");
 }
 
 fn read_tree(dir: &Path) -> Tree {

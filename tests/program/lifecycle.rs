@@ -269,7 +269,7 @@ fn key_slots_come_and_go() {
     }
 
     let list = machine.run(&["key", "list", "--json"]).succeeded();
-    assert_eq!(slots(&list, "recovery").len(), 1, "{list:#?}");
+    assert_eq!(slots(&list, "recovery code").len(), 1, "{list:#?}");
     assert_eq!(list.json().as_array().unwrap().len(), 4, "{list:#?}");
     let of_key = list.json().as_array().unwrap().iter().find_map(|slot| {
         let kind = slot["kind"].as_str().unwrap();

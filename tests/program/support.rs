@@ -54,7 +54,8 @@ impl Finished {
         for word in words {
             assert!(self.stderr.contains(word), "no {word:?} in {self:#?}");
         }
-        assert!(self.first_error().starts_with("tgcryptfs: "), "{self:#?}");
+        let lines = self.stderr.lines().filter(|line| line.starts_with("tgcryptfs: "));
+        assert_eq!(lines.count(), 1, "{self:#?}");
         self
     }
 
