@@ -279,4 +279,13 @@ fn kill_keeps_a_prefix_that_holds_all_that_was_fsynced() {
     machine.fsck();
     machine.unmount(&mount);
     machine.fsck();
+    // What the kills interrupted on its way into the store is whole there too.
+    machine.forget();
+    let new = world.machine("new-home");
+    let mount = new.mount("mount");
+    for writer in &writers {
+        assert!(read_tree(&writer.dir) == writer.base, "seed {seed}: {}", writer.dir.display());
+    }
+    new.fsck();
+    new.unmount(&mount);
 }
