@@ -174,9 +174,9 @@ pub(crate) fn processes_below(root: &Path) -> Vec<i32> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
     pids.filter(|pid| {
-        let is_ours = fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| {
-            exe.file_name().is_some_and(|name| name.as_bytes().starts_with(b"tgcryptfs"))
-        });
+        // Not its file: a process that hides its memory hides that too, but from root.
+        let name = fs::read(format!("/proc/{pid}/comm")).unwrap_or_default();
+        let is_ours = name.starts_with(b"tgcryptfs");
         let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         let root = root.as_os_str().as_bytes();
         is_ours && line.windows(root.len()).any(|window| window == root)
