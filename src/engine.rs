@@ -34,6 +34,7 @@ pub use crate::data::blocks::Compression;
 pub use error::{Error, Result};
 pub use fsck::FsckReport;
 pub use handle::Handle;
+pub use identity::{load_pin, save_pin};
 pub use membership::{Creation, VaultInfo, create_vault, newest_header, unlock};
 pub use serve::NoChanges;
 pub use settings::{AtimePolicy, Settings};

@@ -155,6 +155,16 @@ impl Failure {
         Self { code, message: first.clone(), source }
     }
 
+    /// Says where: adds the store to the first line, unless it is there.
+    pub(super) fn in_store(mut self, url: &str) -> Self {
+        let is_about_it =
+            matches!(self.code, Code::WrongSecret | Code::VaultMismatch | Code::Corrupt);
+        if is_about_it && !self.message.contains(url) {
+            self.message = format!("{} ({url})", self.message);
+        }
+        self
+    }
+
     /// Its exit code.
     #[must_use]
     pub fn code(&self) -> Code {

@@ -11,6 +11,9 @@ use crate::vault::Pin;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+/// The files beside the database that are not made again from the store.
+pub const FILES: [&str; 3] = ["machine", "pin", "anchors"];
+
 const MAGIC: &[u8; 8] = b"TGCFSMCH";
 const VERSION: u8 = 1;
 
@@ -92,14 +95,14 @@ fn aad(machine: MachineId) -> Vec<u8> {
 }
 
 /// What this machine holds the vault to: its id, its owner, the newest header.
-pub(super) fn load_pin(state_dir: &Path) -> Result<Option<Pin>> {
+pub fn load_pin(state_dir: &Path) -> Result<Option<Pin>> {
     let path = state_dir.join("pin");
     let Some(bytes) = read_if_there(&path)? else { return Ok(None) };
     Pin::decode(&bytes).map(Some).ok_or(Error::Identity { path })
 }
 
 /// Pins a vault.
-pub(super) fn save_pin(state_dir: &Path, pin: &Pin) -> Result<()> {
+pub fn save_pin(state_dir: &Path, pin: &Pin) -> Result<()> {
     write_durably(&state_dir.join("pin"), &pin.encode())
 }
 
