@@ -77,7 +77,10 @@
 //!
 //! With the write-back cache `lseek(SEEK_DATA)` and `SEEK_HOLE` are answered by the
 //! kernel, which then calls a whole file data: the file system has not seen the
-//! unwritten pages and would call them a hole.
+//! unwritten pages and would call them a hole. Times are then the kernel's, by a clock
+//! that ticks some milliseconds behind; a write beyond the longest length fails only
+//! when it is written back; and `syncfs(2)` may answer `ESTALE`, when the times of a
+//! file that was removed meanwhile could not be written back.
 //!
 //! # Limits
 //!

@@ -174,6 +174,9 @@ fn a_removed_file_lives_until_it_is_closed_and_then_gives_its_room_back() {
     let fs = vault.mount();
     assert_eq!(fs::read(fs.at("f")).unwrap(), b"other");
     assert_eq!(fs::read_dir(fs.root()).unwrap().count(), 1);
+    let stat = rustix::fs::statvfs(fs.root()).unwrap();
+    let used = (stat.f_blocks - stat.f_bfree) * stat.f_frsize;
+    assert!(used < 1 << 20, "{used} bytes are in use");
     fs.check();
     fs.end();
 }

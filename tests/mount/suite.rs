@@ -73,6 +73,50 @@ fn the_engine_behind_fuse_passes_the_conformance_suite() {
     mounted.end();
 }
 
+const CLOCKS: &str = "the kernel stamps by a clock that ticks, behind the engine's";
+const SYNCFS: &str = "syncfs(2) tells that times of removed files could not be written back";
+
+/// What becomes different where the kernel gathers writes and keeps times itself.
+const WRITE_BACK: &Except = &[
+    ("tree::a_link_is_the_same_file", CLOCKS),
+    ("tree::unlink_takes_one_name", CLOCKS),
+    ("tree::changes_report_the_directory_around_them", CLOCKS),
+    ("rename::times_of_all_concerned", CLOCKS),
+    ("data::a_write_changes_the_times", CLOCKS),
+    ("copies::a_copy_is_a_write_to_the_target", CLOCKS),
+    ("handles::opening_cuts_when_told_to", CLOCKS),
+    ("attributes::the_time_now_is_the_file_systems", CLOCKS),
+    ("attributes::setting_anything_changes_the_change_time", CLOCKS),
+    ("attributes::setting_the_same_length_is_a_change", CLOCKS),
+    ("attributes::creation_sets_all_times", CLOCKS),
+    ("attributes::change_times_rise", CLOCKS),
+    ("xattrs::setting_changes_the_change_time", CLOCKS),
+    ("attributes::reading_refreshes_a_stale_access_time", "the kernel has the page and reads it"),
+    ("attributes::an_old_access_time_is_refreshed", "the kernel has the page and reads it"),
+    ("data::files_have_a_longest_length", "what is too long is known when it is written back"),
+    ("stability::one_verifier_for_writes_and_syncs", SYNCFS),
+    ("stability::every_scope_syncs", SYNCFS),
+    ("stability::syncing_changes_nothing_to_be_seen", SYNCFS),
+];
+
+#[test]
+fn the_engine_behind_the_write_back_cache_keeps_data_and_names() {
+    let vault = Vault::new();
+    let mounted = vault.mount_with(|options| options.writeback_cache = true);
+    let client = mounted.client();
+    let profile = Profile {
+        has_btime: false,
+        slow: false,
+        exact_times: false,
+        // The kernel calls a whole file data.
+        ..through_the_kernel(&client, 0)
+    };
+    run(&client, &profile, WRITE_BACK);
+    drop(client);
+    mounted.check();
+    mounted.end();
+}
+
 /// The same client on a disk of the kernel's own: what holds there and here holds.
 fn on_this_machine(dir: &Path, except: &Except, limits: Limits) {
     let dir = tempfile::tempdir_in(dir).unwrap();
