@@ -131,3 +131,31 @@ async fn wait_for(world: &World, file: &str) {
     }
     panic!("{file} was not uploaded");
 }
+
+#[test]
+fn reading_alone_uploads_nothing_and_is_recorded_with_the_next_change() {
+    run(async {
+        let world = World::new().await;
+        let engine = world.open("a").await;
+        write(&engine, "f", b"x".to_vec(), Buffered).await.unwrap();
+        engine.sync().await.unwrap();
+        let before = world.names().await;
+        let digest = engine.state_digest().unwrap();
+        read(&engine, "f").await.unwrap();
+        engine.sync().await.unwrap();
+        assert_eq!(world.names().await, before);
+        assert_eq!(engine.state_digest().unwrap(), digest);
+        write(&engine, "g", b"x".to_vec(), Buffered).await.unwrap();
+        engine.sync().await.unwrap();
+        let fresh = world.open("fresh").await;
+        let (a, b) = (access_time(&engine, "f").await, access_time(&fresh, "f").await);
+        assert_eq!(a, b);
+    });
+}
+
+async fn access_time(engine: &tgcryptfs::engine::Engine, name: &str) -> vfs::Timestamp {
+    let cred = vfs::Cred::root();
+    let cx = vfs::Context { cred: &cred, dac: vfs::Dac::Delegated, op: None };
+    let name = vfs::Name::new(name.as_bytes()).unwrap();
+    vfs::Vfs::lookup(engine, cx, vfs::Ino::ROOT, name).await.unwrap().attr.atime
+}
