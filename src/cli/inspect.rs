@@ -167,9 +167,19 @@ fn set_aside(dir: &Path, suffix: &str) -> Result<Option<PathBuf>> {
     if !dir.exists() {
         return Ok(None);
     }
-    let mut aside = dir.as_os_str().to_owned();
-    aside.push(format!(".{suffix}"));
-    let aside = PathBuf::from(aside);
+    let named = |ending: &str| {
+        let mut aside = dir.as_os_str().to_owned();
+        aside.push(format!(".{suffix}{ending}"));
+        PathBuf::from(aside)
+    };
+    // What was set aside in the same second stays as it is.
+    let mut aside = named("");
+    for number in 2.. {
+        if std::fs::symlink_metadata(&aside).is_err() {
+            break;
+        }
+        aside = named(&format!("-{number}"));
+    }
     std::fs::rename(dir, &aside)
         .or_fail(Code::LocalState, format!("make {} movable", dir.display()))?;
     Ok(Some(aside))
@@ -238,5 +248,8 @@ mod tests {
         std::fs::write(state.join("db"), "x").unwrap();
         let aside = set_aside(&state, "now").unwrap().unwrap();
         assert!(!state.exists() && aside.join("db").exists());
+        std::fs::create_dir(&state).unwrap();
+        let second = set_aside(&state, "now").unwrap().unwrap();
+        assert!(second != aside && second.exists() && aside.join("db").exists());
     }
 }
