@@ -5,6 +5,7 @@
 mod engine {
     pub(crate) mod support;
 
+    mod packs;
     mod promises;
     mod suite;
     mod survival;
