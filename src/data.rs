@@ -15,13 +15,34 @@ use std::path::PathBuf;
 /// Why data cannot be read or kept.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A file in the cache directory failed.
-    #[error("cache file {}: {source}", path.display())]
+    /// A local file of packs failed.
+    #[error("{}: {source}", path.display())]
     Cache {
         /// The file.
         path: PathBuf,
         /// What the system said.
         source: std::io::Error,
+    },
+    /// A local file could not be made durable: whatever the system said, nobody
+    /// knows what of it is on the disk.
+    #[error("{}: syncing failed: {source}", path.display())]
+    Sync {
+        /// The file or directory.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// What was saved here and nowhere else is gone.
+    #[error(
+        "{}: {packs} files with {bytes} bytes that were saved and not yet uploaded are missing or shortened; put them back, or go on without what was in them from the store with `tgcryptfs fsck --rebuild --force`, which sets the local state aside", dir.display()
+    )]
+    UnsentLost {
+        /// The directory.
+        dir: PathBuf,
+        /// How many.
+        packs: usize,
+        /// Bytes that a transaction refers to.
+        bytes: u64,
     },
     /// The store failed.
     #[error(transparent)]
@@ -75,7 +96,15 @@ impl Error {
         matches!(self, Self::Store(error) if error.kind() == crate::store::ErrorKind::NotFound)
     }
 
-    /// Whether the disk is full.
+    /// Whether the store has lost what it had confirmed, or shows something else.
+    #[must_use]
+    pub fn is_loss(&self) -> bool {
+        let is_gone =
+            |error: &crate::store::Error| error.kind() == crate::store::ErrorKind::NotFound;
+        self.is_corruption() || matches!(self, Self::Store(error) if is_gone(error))
+    }
+
+    /// Whether the disk is full and nothing was changed.
     #[must_use]
     pub fn is_full(&self) -> bool {
         match self {

@@ -3,17 +3,20 @@
 //!
 //! Nothing in the engine asks for the time or for randomness in any other way
 //! (`.clippy.toml` refuses it), so a test can run the whole engine under a clock
-//! it moves by hand and randomness it can repeat.
+//! it moves by hand and randomness it can repeat. Also here, because every layer
+//! needs it: directories that survive a power loss.
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 use vfs::Timestamp;
 
+mod dirs;
 mod random;
 mod real;
 mod simulated;
 
+pub use dirs::{make_dirs, sync_dir};
 pub use random::Random;
 pub use simulated::SimulatedClock;
 

@@ -23,7 +23,7 @@ mod file;
 mod memory;
 mod name;
 #[cfg(test)]
-mod suite;
+pub(crate) mod suite;
 mod url;
 
 pub use error::{Error, ErrorKind};

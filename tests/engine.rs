@@ -8,6 +8,7 @@ mod engine {
     pub(crate) mod support;
 
     mod machines;
+    mod packs;
     mod promises;
     mod rebuild;
     mod suite;

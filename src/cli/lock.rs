@@ -4,9 +4,9 @@
 
 use super::exit::{Code, Failure, OrFail};
 use rustix::fs::{FlockOperation, flock};
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 /// The lock on a state directory, until dropped.
@@ -55,10 +55,7 @@ fn busy(file: &mut File) -> Failure {
 
 /// Makes a directory, and those above it, that only its owner can enter.
 pub(super) fn make_private_dir(path: &Path) -> Result<(), Failure> {
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
+    crate::env::make_dirs(path)
         .or_fail(Code::LocalState, format!("make it possible to write below {}", path.display()))
 }
 

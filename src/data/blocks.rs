@@ -8,10 +8,11 @@
 
 mod local;
 mod nodes;
+mod proof;
 mod table;
 
 use super::pack::{self, DirEntry, PackDir};
-use super::parts::PartCache;
+use super::parts::{self, PartCache};
 use super::{Error, Result};
 use crate::crypto::block::{self, BlockHead};
 use crate::crypto::compress::{Codec, compress};
@@ -25,7 +26,7 @@ use crate::store::{BlobStore, ObjectName, PutMode};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use table::PackTable;
@@ -34,6 +35,7 @@ pub use crate::crypto::block::BlockType;
 pub use crate::crypto::compress::Compression;
 pub use local::CacheStats;
 pub use nodes::{NodeReader, NodeWriter};
+pub use proof::Proof;
 pub use table::{CommitPart, save_places};
 
 /// The keys of one namespace that this machine holds.
@@ -69,6 +71,8 @@ impl Keyring {
 /// What governs how blocks are kept.
 #[derive(Clone, Debug)]
 pub struct Policy {
+    /// Where packs lie until the store has them for certain.
+    pub unsent_dir: PathBuf,
     /// Where the cache lies.
     pub cache_dir: PathBuf,
     /// Bytes of ciphertext kept there at most, unsent ones aside.
@@ -81,6 +85,12 @@ pub struct Policy {
     pub compression: Compression,
     /// Whether equal blocks are kept once.
     pub dedup: bool,
+}
+
+impl Policy {
+    fn packs_dir(&self) -> PathBuf {
+        self.cache_dir.join("packs")
+    }
 }
 
 /// Counters for `status` and tests.
@@ -134,17 +144,22 @@ impl Blocks {
         env: Env,
         index: Reader,
     ) -> Result<Self> {
-        let dirs = [policy.cache_dir.join("packs"), policy.cache_dir.join("parts")];
-        for dir in &dirs {
-            std::fs::create_dir_all(dir)
+        let parts_dir = policy.cache_dir.join("parts");
+        for dir in [&policy.unsent_dir, &policy.packs_dir(), &parts_dir] {
+            crate::env::make_dirs(dir)
                 .map_err(|source| Error::Cache { path: dir.clone(), source })?;
         }
-        let parts = PartCache::open(&dirs[1])?;
-        let table = PackTable::load(&index, &keyring, &dirs[0])?;
+        // Whoever finds the directory cannot know whether its maker got that far.
+        let above = policy.unsent_dir.parent().unwrap_or(Path::new("/"));
+        std::fs::File::open(above)
+            .and_then(|above| crate::env::sync_dir(&above))
+            .map_err(|source| Error::Cache { path: above.to_owned(), source })?;
+        let parts = PartCache::open(&parts_dir)?;
+        let table = PackTable::load(&index, &keyring, &policy)?;
         let items = (policy.memory_max / (32 << 10)).clamp(64, 1 << 20) as usize;
         let open_blocks =
             quick_cache::sync::Cache::with_weighter(items, policy.memory_max, ByBytes);
-        Ok(Self {
+        let blocks = Self {
             keyring,
             policy,
             store,
@@ -154,7 +169,10 @@ impl Blocks {
             parts,
             open_blocks,
             counters: Counters::default(),
-        })
+        };
+        // What a crash kept from its place in the cache.
+        blocks.settle_files();
+        Ok(blocks)
     }
 
     /// The keys.
@@ -230,39 +248,33 @@ impl Blocks {
             return Ok(block);
         }
         let place = self.place(&id)?.ok_or(Error::Missing { id })?;
-        let block = match self.read_and_open(kind, id, &place).await {
-            Err(error) if error.is_corruption() => {
-                // A bad copy in the cache must not hide a good one in the store.
-                if !self.drop_local_copy(place.pack) {
-                    self.table.lock().distrust(place.pack);
-                    return Err(error);
-                }
-                self.read_and_open(kind, id, &place).await.inspect_err(|_| {
-                    self.table.lock().distrust(place.pack);
-                })?
-            }
-            other => other?,
+        let read = || async {
+            let record = self.record(&place).await?;
+            self.open_record(kind, id, &place, &record)
         };
+        let block = self.past_cache(place.pack, read).await?;
         self.counters.opened.fetch_add(1, Ordering::Relaxed);
         self.open_blocks.insert(id, block.clone());
         Ok(block)
     }
 
-    /// Reads a block as the store or the disk has it, past everything in memory,
-    /// and checks it; answers its length.
-    pub async fn verify(&self, kind: BlockType, id: BlockId) -> Result<u64> {
-        let place = self.place(&id)?.ok_or(Error::Missing { id })?;
-        Ok(self.read_and_open(kind, id, &place).await?.len() as u64)
-    }
-
-    async fn read_and_open(
+    /// Reads something of a pack. A bad copy in the cache does not hide a good one
+    /// in the store; if that is lost, what is in the pack no longer stands for
+    /// new data.
+    async fn past_cache<T, F: Future<Output = Result<T>>>(
         &self,
-        kind: BlockType,
-        id: BlockId,
-        place: &BlockPlace,
-    ) -> Result<Bytes> {
-        let record = self.record(place).await?;
-        self.open_record(kind, id, place, &record)
+        pack: PackId,
+        read: impl Fn() -> F,
+    ) -> Result<T> {
+        let result = match read().await {
+            Err(error) if error.is_corruption() && self.drop_local_copy(pack) => read().await,
+            other => other,
+        };
+        result.inspect_err(|error| {
+            if error.is_loss() {
+                self.table.lock().distrust(pack);
+            }
+        })
     }
 
     /// Opens a block's record and checks that it is the block asked for.
@@ -292,8 +304,7 @@ impl Blocks {
 
     /// A block's record, from the cache or the store.
     async fn record(&self, place: &BlockPlace) -> Result<Bytes> {
-        let range = u64::from(place.offset)..u64::from(place.offset) + u64::from(place.sealed_len);
-        if let Some(record) = self.read_local(place.pack, range.clone())? {
+        if let Some(record) = self.read_local(place.pack, place.range())? {
             return Ok(record);
         }
         let row = self
@@ -301,7 +312,7 @@ impl Blocks {
             .lock()
             .row(place.pack)
             .ok_or(pack::Error::Corrupt { pack: place.pack, part: "announcement" })?;
-        self.read_store(&row.info, range).await
+        self.read_store(&row.info, place.range()).await
     }
 
     async fn read_store(&self, info: &PackInfo, range: std::ops::Range<u64>) -> Result<Bytes> {
@@ -310,12 +321,7 @@ impl Blocks {
         }
         let name = self.pack_name(info)?;
         if self.store.capabilities().is_local {
-            let wanted = range.end - range.start;
-            let body = self.store.get(&name, Some(range)).await?;
-            if body.len() as u64 != wanted {
-                return Err(pack::Error::Corrupt { pack: info.pack, part: "length" }.into());
-            }
-            return Ok(body);
+            return parts::get(&*self.store, &name, info.pack, range).await;
         }
         let body = self.parts.read(&*self.store, &name, (info.pack, info.size), range).await?;
         self.parts.shrink(self.policy.cache_size_max);
@@ -333,6 +339,10 @@ impl Blocks {
 
     /// Reads and checks the directory of a pack in the store.
     pub async fn fetch_dir(&self, info: &PackInfo) -> Result<Vec<DirEntry>> {
+        self.past_cache(info.pack, || self.read_dir(info)).await
+    }
+
+    async fn read_dir(&self, info: &PackInfo) -> Result<Vec<DirEntry>> {
         let corrupt = |part| Error::Pack(pack::Error::Corrupt { pack: info.pack, part });
         let keys = self.keyring.epoch(info.epoch).ok_or_else(|| corrupt("epoch"))?;
         if info.size < pack::HEADER_LEN + pack::TRAILER_LEN {
@@ -356,7 +366,7 @@ impl Blocks {
 
     /// Makes all new blocks durable here and hands out what to record of them.
     pub fn prepare_commit(&self) -> Result<CommitPart> {
-        table::prepare_commit(&self.table, &self.env)
+        table::prepare_commit(&self.table, &self.env, &std::fs::File::sync_data)
     }
 
     /// Ends a commit whose transaction is on disk.
@@ -369,7 +379,7 @@ impl Blocks {
         self.table.lock().close_open();
     }
 
-    /// Packs that are closed and not yet in the store, oldest first.
+    /// The packs that have come this far, oldest first.
     #[must_use]
     pub fn packs_in(&self, state: PackState) -> Vec<PackInfo> {
         self.table.lock().rows_in(state).into_iter().map(|row| row.info).collect()
@@ -383,20 +393,30 @@ impl Blocks {
 
     /// Uploads one closed pack.
     pub async fn upload(&self, info: &PackInfo) -> Result<()> {
+        let path = self.table.lock().unsent_path(info.pack);
+        self.put_pack(info, &path).await?;
+        self.table.lock().advance(info.pack, PackState::Uploaded);
+        Ok(())
+    }
+
+    async fn put_pack(&self, info: &PackInfo, path: &Path) -> Result<()> {
         let name = self.pack_name(info)?;
-        let path = self.policy.cache_dir.join("packs").join(info.pack.to_string());
-        // The name is new and random: what is there already is this very pack,
-        // from an upload whose answer was lost. A half of it cannot be there.
-        self.store.put_file(&name, &path, PutMode::CreateIfAbsent).await?;
+        // The name is new and random, and the file has not changed since it was
+        // recorded as closed: what is there already is this very pack, from an
+        // upload whose answer was lost. A half of it cannot be there.
+        self.store.put_file(&name, path, PutMode::CreateIfAbsent).await?;
         match self.store.size(&name).await? {
             Some(size) if size == info.size => Ok(()),
             _ => Err(pack::Error::Corrupt { pack: info.pack, part: "uploaded length" }.into()),
         }
     }
 
-    /// Records how far a pack has come, for the next commit to save.
-    pub fn set_pack_state(&self, pack: PackId, state: PackState) {
-        self.table.lock().set_state(pack, state);
+    /// Takes note that a transaction has announced packs.
+    pub fn announced(&self, packs: &[PackInfo]) {
+        for info in packs {
+            self.table.lock().advance(info.pack, PackState::Announced);
+        }
+        self.settle_files();
     }
 
     /// Forgets open blocks, so that the next reads go to the disk.
@@ -410,3 +430,6 @@ impl Blocks {
         self.open_blocks.weight()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -138,6 +138,36 @@ pub async fn blocks_in(
     Ok(found)
 }
 
+/// The nodes of a tree that lie above blocks in `range`, the root first.
+pub async fn nodes_in(
+    blocks: &Blocks,
+    content: &Content,
+    range: Range<u64>,
+) -> Result<Vec<BlockId>> {
+    let mut nodes = Vec::new();
+    let Content::Tree { depth, root } = *content else { return Ok(nodes) };
+    let mut level: Vec<(u64, BlockId)> = vec![(0, root)];
+    for depth in (1..=depth).rev() {
+        nodes.extend(level.iter().map(|(_, id)| *id));
+        if depth == 1 {
+            break;
+        }
+        let width = span(depth - 1);
+        let mut below = Vec::new();
+        for (first, id) in level {
+            let children = read(blocks, id, depth - 1).await?.ids();
+            let children = children.into_iter().enumerate();
+            below.extend(children.filter_map(|(index, child)| {
+                let start = first + index as u64 * width;
+                let is_inside = start < range.end && range.start < start + width;
+                child.filter(|_| is_inside).map(|child| (start, child))
+            }));
+        }
+        level = below;
+    }
+    Ok(nodes)
+}
+
 type Visit<'a> = Pin<Box<dyn Future<Output = Result<bool>> + Send + 'a>>;
 
 /// Calls `each` for data blocks in `range` until it says no.

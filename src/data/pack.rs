@@ -50,6 +50,12 @@ pub enum Error {
         /// Which part of it.
         part: &'static str,
     },
+    /// The store does not have it as it was announced.
+    #[error("pack {pack}: the store has lost it or part of it")]
+    Lost {
+        /// The pack.
+        pack: PackId,
+    },
     /// It opened but breaks the format.
     #[error("pack {pack} is malformed: {source}")]
     Malformed {
@@ -121,7 +127,6 @@ pub struct PackWriter {
     file: Arc<File>,
     keys: PackKeys,
     len: u64,
-    synced_len: u64,
     entries: Vec<DirEntry>,
 }
 
@@ -142,15 +147,7 @@ impl PackWriter {
         let file = File::options().read(true).write(true).create_new(true).open(path)?;
         file.write_all_at(&[salt, keys.commit].concat(), 0)?;
         let file = Arc::new(file);
-        Ok(Self {
-            id,
-            epoch: epoch.epoch().0,
-            file,
-            keys,
-            len: HEADER_LEN,
-            synced_len: 0,
-            entries: Vec::new(),
-        })
+        Ok(Self { id, epoch: epoch.epoch().0, file, keys, len: HEADER_LEN, entries: Vec::new() })
     }
 
     /// Goes on with a pack after a restart: what lies behind `len` was never
@@ -174,7 +171,7 @@ impl PackWriter {
         file.set_len(len)?;
         let keys = PackKeys::new(epoch, id, &salt);
         let epoch = epoch.epoch().0;
-        Ok(Self { id, epoch, file: Arc::new(file), keys, len, synced_len: len, entries })
+        Ok(Self { id, epoch, file: Arc::new(file), keys, len, entries })
     }
 
     /// The file, for reading what was appended.
@@ -219,24 +216,7 @@ impl PackWriter {
         Ok(place)
     }
 
-    /// The file if it holds bytes that are not yet on stable storage, and the
-    /// length it will have been synced to.
-    pub fn unsynced(&self) -> Option<(Arc<File>, u64)> {
-        (self.synced_len < self.len).then(|| (self.file.clone(), self.len))
-    }
-
-    /// How much is on stable storage, bytes.
-    #[must_use]
-    pub fn synced_len(&self) -> u64 {
-        self.synced_len
-    }
-
-    /// Records that everything up to `len` is on stable storage.
-    pub fn mark_synced(&mut self, len: u64) {
-        self.synced_len = self.synced_len.max(len);
-    }
-
-    /// Writes directory and trailer and makes the file durable. Can be tried
+    /// Writes directory and trailer; the file is to be synced then. Can be done
     /// again after a failure.
     pub fn close(&self, env: &Env) -> io::Result<PackInfo> {
         let count = self.entries.len();
@@ -262,7 +242,6 @@ impl PackWriter {
         self.file.write_all_at(&tail, self.len)?;
         let size = self.len + tail.len() as u64;
         self.file.set_len(size)?;
-        self.file.sync_data()?;
         Ok(PackInfo { pack: self.id, epoch: self.epoch, size, dir_hash })
     }
 }

@@ -3,14 +3,18 @@
 //! One sparse file a pack, and beside it a map of the parts that are there.
 //! Neither is synced: what a crash leaves wrong fails to authenticate and is
 //! fetched again. Whole packs are dropped, those not used the longest first.
+//!
+//! Files are opened for each access, so the number of packs costs no descriptors.
+//! The cache is never in the way: where its files fail, the store is read.
 
 use super::{Error, Result};
 use crate::ids::PackId;
 use crate::store::{BlobStore, ObjectName};
 use bytes::Bytes;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use std::collections::HashMap;
 use std::fs::File;
+use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -20,19 +24,40 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// Unit of fetching and keeping: every Telegram request and every S3 range of
 /// this size and alignment is valid.
 pub const PART_LEN: u64 = 1 << 20;
+/// Parts that a map may name: more than fit into the longest pack.
+const PARTS_MAX: usize = 1 << 16;
 
+#[derive(Default)]
 struct Parts {
-    file: File,
-    map: File,
-    present: Mutex<Vec<bool>>,
+    /// Which parts the file holds; nothing once the pack is forgotten. Reading
+    /// the file takes this for reading, changing it for writing.
+    present: RwLock<Option<Vec<bool>>>,
     /// One fetch at a time per pack: whoever waited finds the parts there.
     fetching: tokio::sync::Mutex<()>,
     last_used: AtomicU64,
 }
 
+fn count(present: &[bool]) -> u64 {
+    present.iter().filter(|is_there| **is_there).count() as u64 * PART_LEN
+}
+
+fn is_there(present: &[bool], part: u64) -> bool {
+    present.get(part as usize).copied().unwrap_or(false)
+}
+
+/// The parts that `range` lies in.
+fn parts_of(range: &Range<u64>) -> Range<u64> {
+    range.start / PART_LEN..range.end.div_ceil(PART_LEN)
+}
+
 impl Parts {
-    fn bytes(&self) -> u64 {
-        self.present.lock().iter().filter(|is_there| **is_there).count() as u64 * PART_LEN
+    /// From the first to the last part in `wanted` that is not there.
+    fn missing(&self, wanted: &Range<u64>) -> Option<Range<u64>> {
+        let present = self.present.read();
+        let is_missing = |part: &u64| present.as_ref().is_none_or(|known| !is_there(known, *part));
+        let first = wanted.clone().find(is_missing)?;
+        let last = wanted.clone().rev().find(is_missing)?;
+        Some(first..last + 1)
     }
 }
 
@@ -41,6 +66,8 @@ pub struct PartCache {
     dir: PathBuf,
     packs: Mutex<HashMap<PackId, Arc<Parts>>>,
     tick: AtomicU64,
+    /// Bytes kept.
+    kept_bytes: AtomicU64,
     /// Bytes fetched since the start.
     pub fetched_bytes: AtomicU64,
 }
@@ -58,61 +85,46 @@ impl PartCache {
             dir: dir.to_owned(),
             packs: Mutex::default(),
             tick: AtomicU64::new(0),
+            kept_bytes: AtomicU64::new(0),
             fetched_bytes: AtomicU64::new(0),
         };
-        let listing = std::fs::read_dir(dir).map_err(|e| cache.error(dir.to_owned(), e))?;
-        for entry in listing.flatten() {
+        let error = |source| Error::Cache { path: dir.to_owned(), source };
+        for entry in std::fs::read_dir(dir).map_err(error)?.flatten() {
             let name = entry.file_name();
-            let Some(id) = name.to_str().and_then(|name| parse_pack_id(name.strip_suffix(".map")?))
-            else {
-                continue;
-            };
-            // A file that does not open is as good as none.
-            let _ = cache.parts(id);
+            let Some(name) = name.to_str() else { continue };
+            if let Some(id) = name.strip_suffix(".map").and_then(parse_pack_id) {
+                cache.take_up(id, &entry.path());
+            } else if let Some(id) = name.strip_suffix(".parts").and_then(parse_pack_id)
+                && !cache.paths(id).1.exists()
+            {
+                // A file without a map holds nothing.
+                let _ = std::fs::remove_file(entry.path());
+            }
         }
         Ok(cache)
     }
 
-    fn error(&self, path: PathBuf, source: std::io::Error) -> Error {
-        Error::Cache { path, source }
+    /// Takes up what an earlier run left; a map that cannot be read is as good as
+    /// none.
+    fn take_up(&self, pack: PackId, map: &Path) {
+        let flags = std::fs::read(map).unwrap_or_default();
+        let present: Vec<bool> = flags.iter().take(PARTS_MAX).map(|flag| *flag == 1).collect();
+        self.kept_bytes.fetch_add(count(&present), Ordering::Relaxed);
+        *self.parts(pack).present.write() = Some(present);
     }
 
     fn paths(&self, pack: PackId) -> (PathBuf, PathBuf) {
         (self.dir.join(format!("{pack}.parts")), self.dir.join(format!("{pack}.map")))
     }
 
-    fn parts(&self, pack: PackId) -> Result<Arc<Parts>> {
+    fn parts(&self, pack: PackId) -> Arc<Parts> {
         let mut packs = self.packs.lock();
-        if let Some(parts) = packs.get(&pack) {
-            parts.last_used.store(self.tick.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
-            return Ok(parts.clone());
-        }
-        let (file_path, map_path) = self.paths(pack);
-        let open = |path: &Path| {
-            File::options()
-                .read(true)
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .open(path)
-                .map_err(|e| self.error(path.to_owned(), e))
-        };
-        let (file, map) = (open(&file_path)?, open(&map_path)?);
-        let mut present = Vec::new();
-        let len = map.metadata().map_or(0, |meta| meta.len()).min(1 << 16);
-        let mut flags = vec![0; len as usize];
-        if map.read_exact_at(&mut flags, 0).is_ok() {
-            present = flags.into_iter().map(|flag| flag == 1).collect();
-        }
-        let parts = Arc::new(Parts {
-            file,
-            map,
-            present: Mutex::new(present),
-            fetching: tokio::sync::Mutex::default(),
-            last_used: AtomicU64::new(self.tick.fetch_add(1, Ordering::Relaxed)),
+        let parts = packs.entry(pack).or_insert_with(|| {
+            let present = RwLock::new(Some(Vec::new()));
+            Arc::new(Parts { present, ..Parts::default() })
         });
-        packs.insert(pack, parts.clone());
-        Ok(parts)
+        parts.last_used.store(self.tick.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
+        parts.clone()
     }
 
     /// Reads `range` of an object, fetching the parts that are missing in one
@@ -124,13 +136,40 @@ impl PartCache {
         (pack, pack_len): (PackId, u64),
         range: Range<u64>,
     ) -> Result<Bytes> {
-        let parts = self.parts(pack)?;
-        let wanted = range.start / PART_LEN..range.end.div_ceil(PART_LEN);
-        self.fetch(store, name, &parts, (pack, pack_len), wanted).await?;
+        let parts = self.parts(pack);
+        let kept = match self.fetch(store, name, &parts, (pack, pack_len), &range).await {
+            Err(Error::Cache { path, source }) => Err((path, source)),
+            other => {
+                other?;
+                self.read_kept(&parts, pack, &range).map_err(|e| (self.paths(pack).0, e))
+            }
+        };
+        match kept {
+            Ok(Some(bytes)) => return Ok(bytes),
+            // Dropped between the two.
+            Ok(None) => {}
+            Err((path, error)) => {
+                log::warn!("{}: {error}; the store is read instead", path.display());
+                self.forget(pack);
+            }
+        }
+        get(store, name, pack, range).await
+    }
+
+    fn read_kept(
+        &self,
+        parts: &Parts,
+        pack: PackId,
+        range: &Range<u64>,
+    ) -> io::Result<Option<Bytes>> {
+        let present = parts.present.read();
+        let is_kept = |known: &Vec<bool>| parts_of(range).all(|part| is_there(known, part));
+        if !present.as_ref().is_some_and(is_kept) {
+            return Ok(None);
+        }
         let mut bytes = vec![0; (range.end - range.start) as usize];
-        let path = || self.paths(pack).0;
-        parts.file.read_exact_at(&mut bytes, range.start).map_err(|e| self.error(path(), e))?;
-        Ok(bytes.into())
+        File::open(self.paths(pack).0)?.read_exact_at(&mut bytes, range.start)?;
+        Ok(Some(bytes.into()))
     }
 
     async fn fetch(
@@ -139,73 +178,91 @@ impl PartCache {
         name: &ObjectName,
         parts: &Parts,
         (pack, pack_len): (PackId, u64),
-        wanted: Range<u64>,
+        range: &Range<u64>,
     ) -> Result<()> {
-        let missing = |parts: &Parts| {
-            let present = parts.present.lock();
-            let is_missing = |part: &u64| !present.get(*part as usize).copied().unwrap_or(false);
-            let first = wanted.clone().find(is_missing)?;
-            let last = wanted.clone().rev().find(is_missing)?;
-            Some(first..last + 1)
-        };
-        if missing(parts).is_none() {
+        let wanted = parts_of(range);
+        if parts.missing(&wanted).is_none() {
             return Ok(());
         }
         let _only_one = parts.fetching.lock().await;
-        let Some(run) = missing(parts) else { return Ok(()) };
-        let bytes_wanted = run.start * PART_LEN..(run.end * PART_LEN).min(pack_len);
-        let body = store.get(name, Some(bytes_wanted.clone())).await?;
-        if body.len() as u64 != bytes_wanted.end - bytes_wanted.start {
-            return Err(super::pack::Error::Corrupt { pack, part: "length" }.into());
-        }
+        let Some(run) = parts.missing(&wanted) else { return Ok(()) };
+        let range = run.start * PART_LEN..(run.end * PART_LEN).min(pack_len);
+        let body = get(store, name, pack, range).await?;
         self.fetched_bytes.fetch_add(body.len() as u64, Ordering::Relaxed);
-        let keep = || -> std::io::Result<()> {
-            parts.file.write_all_at(&body, bytes_wanted.start)?;
-            let flags = vec![1; (run.end - run.start) as usize];
-            parts.map.write_all_at(&flags, run.start)
-        };
-        keep().map_err(|e| self.error(self.dir.clone(), e))?;
-        let mut present = parts.present.lock();
-        let len = present.len().max(run.end as usize);
-        present.resize(len, false);
+        self.keep(parts, pack, &run, &body)
+            .map_err(|source| Error::Cache { path: self.paths(pack).0, source })
+    }
+
+    fn keep(&self, parts: &Parts, pack: PackId, run: &Range<u64>, body: &[u8]) -> io::Result<()> {
+        let mut present = parts.present.write();
+        // Forgotten meanwhile: its files may be another's by now.
+        let Some(present) = present.as_mut() else { return Ok(()) };
+        let (file, map) = self.paths(pack);
+        let open = |path| File::options().write(true).create(true).truncate(false).open(path);
+        open(file)?.write_all_at(body, run.start * PART_LEN)?;
+        open(map)?.write_all_at(&vec![1; (run.end - run.start) as usize], run.start)?;
+        let before = count(present);
+        present.resize(present.len().max(run.end as usize), false);
         present[run.start as usize..run.end as usize].fill(true);
+        self.kept_bytes.fetch_add(count(present) - before, Ordering::Relaxed);
         Ok(())
     }
 
     /// Forgets a pack; says whether there was anything of it.
     pub fn forget(&self, pack: PackId) -> bool {
-        let known = self.packs.lock().remove(&pack).is_some();
+        let mut packs = self.packs.lock();
+        let Some(parts) = packs.remove(&pack) else { return false };
+        let mut present = parts.present.write();
+        let bytes = present.take().as_deref().map_or(0, count);
+        self.kept_bytes.fetch_sub(bytes, Ordering::Relaxed);
         let (file, map) = self.paths(pack);
         // The map first: a file without one holds nothing. Absent is fine.
         let _ = std::fs::remove_file(map);
         let _ = std::fs::remove_file(file);
-        known
+        bytes > 0
     }
 
     /// Bytes kept.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        self.packs.lock().values().map(|parts| parts.bytes()).sum()
+        self.kept_bytes.load(Ordering::Relaxed)
     }
 
     /// Drops packs, those not used the longest first, until at most `bytes_max`
     /// are left.
     pub fn shrink(&self, bytes_max: u64) {
+        if self.bytes() <= bytes_max {
+            return;
+        }
         let mut by_use: Vec<_> = self
             .packs
             .lock()
             .iter()
-            .map(|(pack, parts)| (parts.last_used.load(Ordering::Relaxed), *pack, parts.bytes()))
+            .map(|(pack, parts)| (parts.last_used.load(Ordering::Relaxed), *pack))
             .collect();
         by_use.sort_unstable();
-        let mut bytes: u64 = by_use.iter().map(|(_, _, bytes)| bytes).sum();
-        for (_, pack, pack_bytes) in by_use {
-            if bytes <= bytes_max {
+        for (_, pack) in by_use {
+            if self.bytes() <= bytes_max {
                 break;
             }
             self.forget(pack);
-            bytes -= pack_bytes;
         }
+    }
+}
+
+/// Reads exactly `range` of a pack.
+pub(super) async fn get(
+    store: &dyn BlobStore,
+    name: &ObjectName,
+    pack: PackId,
+    range: Range<u64>,
+) -> Result<Bytes> {
+    let len = range.end - range.start;
+    let body = store.get(name, Some(range)).await?;
+    if body.len() as u64 == len {
+        Ok(body)
+    } else {
+        Err(super::pack::Error::Corrupt { pack, part: "length" }.into())
     }
 }
 

@@ -84,7 +84,7 @@ fn run(stop: &(Mutex<bool>, Condvar), weak: &Weak<Inner>, runtime: &tokio::runti
             Ok(())
         } else {
             // Full packs need not wait for the rest.
-            runtime.block_on(inner.upload_packs()).map_err(Into::into)
+            runtime.block_on(inner.upload_full_packs()).map_err(Into::into)
         };
         match result {
             Ok(()) => {}

@@ -138,8 +138,9 @@ impl Inner {
         Ok(())
     }
 
-    /// After a failed sync nobody knows what is on disk: only a full disk is
-    /// known to have changed nothing.
+    /// After a failed sync nobody knows what is on disk, whatever the reason given.
+    /// Only a disk that was full before anything was synced has changed nothing:
+    /// `write(2)` said so, or SQLite, which tells a failed sync apart.
     fn broken_unless_full(&self, error: Error) -> Error {
         if error.kind() != vfs::ErrorKind::NoSpace {
             self.is_broken.store(true, Ordering::Release);

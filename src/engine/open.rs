@@ -75,6 +75,7 @@ impl Engine {
             db.write(|txn| txn.clear())?;
         }
         let policy = Policy {
+            unsent_dir: settings.state_dir.join("unsent"),
             cache_dir: settings.cache_dir.clone(),
             cache_size_max: settings.cache_size_max,
             memory_max: settings.memory_max / 2,

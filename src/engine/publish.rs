@@ -5,6 +5,7 @@
 //! after a crash, so no number of this machine's log is ever used for two.
 
 use super::anchors::AnchorFile;
+use super::commit::blocking;
 use super::error::told;
 use super::identity::Identity;
 use super::others::Others;
@@ -126,8 +127,16 @@ impl Inner {
         Ok(())
     }
 
-    /// Uploads every closed pack.
-    pub(super) async fn upload_packs(&self) -> Result<()> {
+    /// Uploads the packs that are full, unless somebody uploads already.
+    pub(super) async fn upload_full_packs(&self) -> Result<()> {
+        match self.publisher.try_lock() {
+            Ok(_publisher) => self.upload_packs().await,
+            Err(_) => Ok(()),
+        }
+    }
+
+    /// Uploads every closed pack; the caller holds the publisher.
+    async fn upload_packs(&self) -> Result<()> {
         let Some(inner) = self.itself.upgrade() else { return Ok(()) };
         let limit = Arc::new(tokio::sync::Semaphore::new(
             self.settings.concurrent_uploads_max.max(1) as usize,
@@ -137,13 +146,13 @@ impl Inner {
             let (inner, limit) = (inner.clone(), limit.clone());
             uploads.spawn(async move {
                 let _permit = limit.acquire_owned().await;
-                inner.blocks.upload(&info).await.map(|()| info)
+                inner.blocks.upload(&info).await
             });
         }
         let mut result = Ok(());
         while let Some(done) = uploads.join_next().await {
             match done {
-                Ok(Ok(info)) => self.blocks.set_pack_state(info.pack, PackState::Uploaded),
+                Ok(Ok(())) => {}
                 Ok(Err(error)) => result = Err(error.into()),
                 Err(error) => {
                     let source = std::io::Error::other(error);
@@ -182,9 +191,6 @@ impl Inner {
         }
         let mut own = publisher.own;
         let made = self.cut_segments(publisher, &mut own, groups)?;
-        for info in packs {
-            self.blocks.set_pack_state(info.pack, PackState::Announced);
-        }
         self.db.write(|txn| {
             for segment in &made {
                 txn.put(Table::Sending, Key::Int(segment.seq as i64), &segment.sealed)?;
@@ -198,6 +204,7 @@ impl Inner {
             own.save(txn)
         })?;
         publisher.own = own;
+        blocking(|| self.blocks.announced(packs));
         Ok(())
     }
 

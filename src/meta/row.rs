@@ -247,6 +247,13 @@ pub struct BlockPlace {
 }
 
 impl BlockPlace {
+    /// Where its record lies in the pack.
+    #[must_use]
+    pub fn range(&self) -> std::ops::Range<u64> {
+        let start = u64::from(self.offset);
+        start..start + u64::from(self.sealed_len)
+    }
+
     /// The encoding; the block's id is the row's key.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {

@@ -112,7 +112,7 @@ impl FileStore {
     /// Opens the store at `path`; makes the directory, and those above it, if
     /// they are not there.
     pub fn create(path: &Path) -> Result<Self> {
-        durable::make_dirs(path, DIR_MODE).map_err(|error| {
+        crate::env::make_dirs(path).map_err(|error| {
             let (kind, detail) = match errno_of(&error) {
                 Errno::NOTDIR | Errno::EXIST => (
                     ErrorKind::Invalid,

@@ -1,7 +1,7 @@
 //! Pack files on the local disk: the source of uploads, afterwards a cache.
 
+use super::table::Local;
 use super::{Blocks, Error, PackId, Result};
-use crate::meta::row::PackState;
 use bytes::Bytes;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
@@ -32,10 +32,37 @@ impl Blocks {
                 Err(crate::data::pack::Error::Corrupt { pack, part: "local file" }.into())
             }
             Err(source) => {
-                let path = self.policy.cache_dir.join("packs").join(pack.to_string());
+                let path = self.policy.packs_dir().join(pack.to_string());
                 Err(Error::Cache { path, source })
             }
         }
+    }
+
+    /// Moves the files of packs that are announced from the unsent ones to the
+    /// cache.
+    pub(super) fn settle_files(&self) {
+        let announced = self.table.lock().to_be_moved();
+        for info in announced {
+            let fits = info.size <= self.policy.cache_size_max;
+            if fits && self.table.lock().move_to_cache(info.pack) {
+                continue;
+            }
+            // On another file system. A local store is as good as a copy.
+            let local = match fits && !self.store.capabilities().is_local {
+                true if self.copy_to_cache(info.pack).is_ok() => Local::Cached,
+                _ => Local::No,
+            };
+            self.table.lock().remove_unsent(info.pack, local);
+        }
+    }
+
+    fn copy_to_cache(&self, pack: PackId) -> std::io::Result<()> {
+        let name = pack.to_string();
+        let (from, to) = (self.policy.unsent_dir.join(&name), self.policy.packs_dir().join(&name));
+        std::fs::copy(from, &to).map(drop).inspect_err(|_| {
+            // A copy is dispensable, half of one is in the way.
+            let _ = std::fs::remove_file(&to);
+        })
     }
 
     /// Throws away what the cache has of a pack, if the store has it too; says
@@ -61,13 +88,10 @@ impl Blocks {
             ..CacheStats::default()
         };
         let table = self.table.lock();
-        for (row, is_local) in table.rows() {
-            stats.packs += u64::from(is_local);
-            match row.state {
-                PackState::Open | PackState::Closed => stats.pinned_bytes += row.info.size,
-                _ if is_local => stats.clean_bytes += row.info.size,
-                _ => {}
-            }
+        stats.pinned_bytes = table.unsent_bytes();
+        for (row, local) in table.rows() {
+            stats.packs += u64::from(local != Local::No);
+            stats.clean_bytes += if local == Local::Cached { row.info.size } else { 0 };
         }
         stats
     }

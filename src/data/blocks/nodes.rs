@@ -2,11 +2,10 @@
 //! announce and the index of blocks does not know.
 
 use super::{BlockType, Blocks, Error, Result};
-use crate::data::pack::{self, PackWriter};
+use crate::data::pack::PackWriter;
 use crate::ids::{BlockId, PackId};
 use crate::log::record::PackInfo;
 use crate::meta::row::BlockPlace;
-use crate::store::PutMode;
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -65,6 +64,8 @@ impl<'a> NodeWriter<'a> {
     fn close(&mut self) -> Result<()> {
         let Some(open) = self.open.take() else { return Ok(()) };
         let closed = open.close(&self.blocks.env);
+        // A store may link the file instead of copying it.
+        let closed = closed.and_then(|info| open.file().sync_data().map(|()| info));
         let path = self.path(open.id);
         self.packs.push(closed.map_err(|source| Error::Cache { path, source })?);
         Ok(())
@@ -74,13 +75,7 @@ impl<'a> NodeWriter<'a> {
     pub async fn upload(mut self) -> Result<Vec<PackInfo>> {
         self.close()?;
         for info in &self.packs {
-            let (name, path) = (self.blocks.pack_name(info)?, self.path(info.pack));
-            self.blocks.store.put_file(&name, &path, PutMode::CreateIfAbsent).await?;
-            if self.blocks.store.size(&name).await? != Some(info.size) {
-                return Err(
-                    pack::Error::Corrupt { pack: info.pack, part: "uploaded length" }.into()
-                );
-            }
+            self.blocks.put_pack(info, &self.path(info.pack)).await?;
         }
         std::fs::remove_dir_all(&self.dir)
             .map_err(|source| Error::Cache { path: self.dir.clone(), source })?;
@@ -111,8 +106,11 @@ impl<'a> NodeReader<'a> {
     /// The plaintext of a node.
     pub async fn get(&self, id: BlockId) -> Result<Bytes> {
         let (index, place) = self.places.get(&id).ok_or(Error::Missing { id })?;
-        let range = u64::from(place.offset)..u64::from(place.offset) + u64::from(place.sealed_len);
-        let record = self.blocks.read_store(&self.packs[*index], range).await?;
-        self.blocks.open_record(BlockType::Tree, id, place, &record)
+        let info = &self.packs[*index];
+        let read = || async {
+            let record = self.blocks.read_store(info, place.range()).await?;
+            self.blocks.open_record(BlockType::Tree, id, place, &record)
+        };
+        self.blocks.past_cache(info.pack, read).await
     }
 }

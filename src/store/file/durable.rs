@@ -5,9 +5,7 @@
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use std::fs::File;
-use std::io;
 use std::os::fd::BorrowedFd;
-use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Opens `dir`, relative to `root`, for reading and for `fsync`.
@@ -17,31 +15,8 @@ pub(super) fn open_dir(root: BorrowedFd<'_>, dir: &str) -> rustix::io::Result<Fi
 }
 
 /// `fsync`s a directory.
-///
-/// By the standard library, since on macOS `fsync` alone stops at the drive's cache.
 pub(super) fn sync(dir: &File) -> rustix::io::Result<()> {
-    match dir.sync_all().map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO)) {
-        // Some network file systems keep directories durable and have no fsync for them.
-        Err(Errno::INVAL | Errno::NOTSUP) => Ok(()),
-        other => other,
-    }
-}
-
-/// Makes `path` and what is missing above it, each one durable in its parent.
-pub(super) fn make_dirs(path: &Path, mode: Mode) -> io::Result<()> {
-    if path.is_dir() {
-        return Ok(());
-    }
-    let path = std::path::absolute(path)?;
-    if let Some(parent) = path.parent() {
-        make_dirs(parent, mode)?;
-        match rustix::fs::mkdir(&path, mode) {
-            Err(Errno::EXIST) if path.is_dir() => {}
-            made => made?,
-        }
-        sync(&File::open(parent)?)?;
-    }
-    Ok(())
+    crate::env::sync_dir(dir).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
 }
 
 /// Which of the 256 fan-out directories this process knows to be durable.
