@@ -8,4 +8,5 @@ mod engine {
     mod promises;
     mod suite;
     mod survival;
+    mod writes;
 }

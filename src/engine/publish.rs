@@ -75,21 +75,42 @@ impl Publisher {
 impl Inner {
     /// Waits until everything so far is in the store.
     pub(super) async fn sync_store(&self) -> vfs::Result<()> {
-        if self.settings.read_only {
-            return Ok(());
-        }
-        let result = self.publish().await;
-        *self.last_error.lock() = result.as_ref().err().map(ToString::to_string);
-        result.map_err(told)
+        self.sync_to_store(|_| true).await
     }
 
-    /// Commits, uploads and announces everything so far.
-    pub(super) async fn publish(&self) -> Result<()> {
+    /// The same, but minds only changes of files that `concerns` names.
+    pub(super) async fn sync_to_store(&self, concerns: impl Fn(u64) -> bool) -> vfs::Result<()> {
+        let unmerged = self.upload().await.map_err(told)?;
+        let is_meant = |e: &Error| matches!(e, Error::Unmerged { ino, .. } if concerns(*ino));
+        unmerged.into_iter().find(is_meant).map_or(Ok(()), |error| Err(told(error)))
+    }
+
+    /// Commits, uploads and announces everything so far. Answers of which files the
+    /// latest changes could not be, while all else was.
+    pub(super) async fn upload(&self) -> Result<Vec<Error>> {
+        if self.settings.read_only {
+            return Ok(Vec::new());
+        }
+        let result = self.publish().await;
+        let worst = match &result {
+            Ok(unmerged) => unmerged.first(),
+            Err(error) => Some(error),
+        };
+        *self.last_error.lock() = worst.map(ToString::to_string);
+        result
+    }
+
+    async fn publish(&self) -> Result<Vec<Error>> {
         let mut publisher = self.publisher.lock().await;
-        let (last_outbox, draft) = {
+        let (last_outbox, draft, unmerged) = {
             let mut committer = self.committer.lock().await;
-            self.commit_for_upload(&mut committer).await?;
-            (committer.last_outbox, self.draft_checkpoint(&publisher.own)?)
+            let unmerged = self.commit_for_upload(&mut committer).await?;
+            // A checkpoint says what the database says, the log what it may.
+            let draft = match unmerged.is_empty() {
+                true => self.draft_checkpoint(&publisher.own)?,
+                false => None,
+            };
+            (committer.last_outbox, draft, unmerged)
         };
         self.upload_packs().await?;
         let packs = self.blocks.packs_in(PackState::Uploaded);
@@ -105,7 +126,7 @@ impl Inner {
             self.send_head(&mut publisher).await?;
         }
         self.blocks.shrink_cache(self.settings.cache_size_max);
-        Ok(())
+        Ok(unmerged)
     }
 
     /// Uploads every closed pack.
@@ -298,7 +319,7 @@ impl Inner {
         if self.blocks.unsent_bytes() <= self.settings.dirty_max {
             return Ok(());
         }
-        self.sync_store().await
+        self.sync_to_store(|_| false).await
     }
 }
 

@@ -140,12 +140,8 @@ impl Engine {
 
     /// Waits until everything so far is in the store.
     pub async fn sync(&self) -> Result<()> {
-        if self.inner.settings.read_only {
-            return Ok(());
-        }
-        let result = self.inner.publish().await;
-        *self.inner.last_error.lock() = result.as_ref().err().map(ToString::to_string);
-        result
+        let unmerged = self.inner.upload().await?;
+        unmerged.into_iter().next().map_or(Ok(()), Err)
     }
 
     /// Saves everything, uploads what the store takes, and ends the background
@@ -159,6 +155,10 @@ impl Engine {
         match self.sync().await {
             Err(Error::Store(error)) if error.kind().is_transient() => {
                 log::warn!("not everything is uploaded, the next run goes on: {error}");
+                Ok(())
+            }
+            Err(Error::Unmerged { ino, source }) if source.is_out_of_reach() => {
+                log::warn!("inode {ino} is not uploaded, the next run goes on: {source}");
                 Ok(())
             }
             other => other,
