@@ -78,12 +78,12 @@ fn run(stop: &(Mutex<bool>, Condvar), weak: &Weak<Inner>, runtime: &tokio::runti
         let delay = Duration::from_millis(inner.settings.upload_delay_ms);
         let is_due = waiting_since.is_some_and(|since| now >= since + delay);
         let result = if is_due {
-            runtime.block_on(inner.sync_store())
+            runtime.block_on(inner.sync_unasked())
         } else if inner.blocks.packs_in(PackState::Closed).is_empty() {
             Ok(())
         } else {
             // Full packs need not wait for the rest.
-            runtime.block_on(inner.upload_packs()).map_err(Into::into)
+            runtime.block_on(inner.upload_packs())
         };
         match result {
             Ok(()) if is_due => waiting_since = None,

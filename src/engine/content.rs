@@ -17,6 +17,9 @@ use std::sync::Arc;
 /// Rows of patches that are left alone, however little they come to.
 const PATCHES_KEPT_MIN: usize = 64;
 
+/// Blocks of a file that a commit seals side by side.
+const SEALED_AT_ONCE: usize = 16;
+
 /// What a commit has to record of one file.
 #[derive(Debug, Default)]
 pub(super) struct Saved {
@@ -165,6 +168,7 @@ impl Inner {
         let block_size = self.block_size;
         let mut saved = Saved::default();
         let mut changes: Changes = work.layer.staged.clone();
+        let mut merged = Vec::new();
         let first_gone = match work.layer.limit {
             u64::MAX => u64::MAX,
             limit => limit.div_ceil(block_size),
@@ -183,9 +187,12 @@ impl Inner {
                 saved.patches.extend(new);
                 continue;
             }
-            let bytes = self.merged(work, block, range).await?;
-            changes.insert(block, self.seal_block(&bytes)?);
+            merged.push((block, self.merged(work, block, range).await?));
+            if merged.len() == SEALED_AT_ONCE {
+                self.seal_into(&mut changes, &mut merged)?;
+            }
         }
+        self.seal_into(&mut changes, &mut merged)?;
         saved.unpatched = changes.keys().copied().collect();
         let old_blocks = match work.inode.content {
             Content::Tree { .. } => work.inode.used / block_size,
@@ -202,6 +209,14 @@ impl Inner {
         let is_left = |block: &u64| !changes.contains_key(block) && *block < first_gone;
         saved.has_patches = !saved.patches.is_empty() || work.patch_rows.keys().any(is_left);
         Ok(saved)
+    }
+
+    fn seal_into(&self, changes: &mut Changes, merged: &mut Vec<(u64, Bytes)>) -> Result<()> {
+        let sealed = self.env.map(merged, |(_, bytes)| self.seal_block(bytes));
+        for ((block, _), id) in merged.drain(..).zip(sealed) {
+            changes.insert(block, id?);
+        }
+        Ok(())
     }
 
     async fn save_inline(&self, work: &Work<'_>) -> Result<Saved> {

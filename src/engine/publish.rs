@@ -85,6 +85,13 @@ impl Inner {
         unmerged.into_iter().find(is_meant).map_or(Ok(()), |error| Err(told(error)))
     }
 
+    /// The same, unasked: what is damaged is not tried again before the next change.
+    pub(super) async fn sync_unasked(&self) -> Result<()> {
+        let is_worth_it =
+            |e: &Error| matches!(e, Error::Unmerged { source, .. } if source.is_out_of_reach());
+        self.upload().await?.into_iter().find(is_worth_it).map_or(Ok(()), Err)
+    }
+
     /// Commits, uploads and announces everything so far. Answers of which files the
     /// latest changes could not be, while all else was.
     pub(super) async fn upload(&self) -> Result<Vec<Error>> {

@@ -241,10 +241,9 @@ impl Inner {
             if picked.is_empty() {
                 return Ok(());
             }
-            let mut has_failed = false;
-            for (block, pieces) in picked {
-                let sealed = if has_failed { None } else { self.seal_pieces(&pieces).ok() };
-                has_failed |= sealed.is_none();
+            let sealed = self.env.map(&picked, |(_, pieces)| self.seal_pieces(pieces).ok());
+            let has_failed = sealed.iter().any(Option::is_none);
+            for ((block, pieces), sealed) in picked.into_iter().zip(sealed) {
                 let mut state = self.state.lock();
                 let Some(file) = self.file_of(&mut state, ino).map_err(told)? else {
                     return Ok(());
@@ -297,7 +296,8 @@ impl Inner {
         let plain = match pieces {
             [(_, only)] => &only[..],
             _ => {
-                joined = pieces.iter().flat_map(|(_, bytes)| bytes).copied().collect::<Vec<u8>>();
+                let slices: Vec<&[u8]> = pieces.iter().map(|(_, bytes)| &bytes[..]).collect();
+                joined = slices.concat();
                 &joined[..]
             }
         };

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 use tgcryptfs::engine::{Engine, Error, Handle, Silent};
+use tgcryptfs::env::Env;
 use tgcryptfs::store::{self, FaultStore, MemoryStore, PutMode};
 use vfs::{
     Allocate, At, Budget, Context, Cookie, Cred, Dac, ErrorKind, IfExists, Ino, Name, OpenFlags,
@@ -92,7 +93,7 @@ async fn restore(world: &World, objects: Vec<(store::ObjectName, Bytes)>) {
 #[test]
 fn a_write_returns_while_packs_cannot_be_written_and_close_says_that_it_is_not_saved() {
     let (done, is_done) = std::sync::mpsc::channel();
-    let test = std::thread::spawn(move || {
+    let body = move || {
         run(async {
             let world = World::new().await;
             let engine = world.open("a").await;
@@ -113,7 +114,8 @@ fn a_write_returns_while_packs_cannot_be_written_and_close_says_that_it_is_not_s
             assert_eq!(read(&world.crash("a", "b").await, "f").await.unwrap(), data);
         });
         done.send(()).unwrap();
-    });
+    };
+    let test = Env::real().spawn("write", body).unwrap();
     if let Err(std::sync::mpsc::RecvTimeoutError::Timeout) =
         is_done.recv_timeout(Duration::from_secs(60))
     {
