@@ -10,7 +10,7 @@
 mod completions;
 mod config_command;
 mod context;
-mod control;
+pub mod control;
 mod daemon;
 mod demo;
 pub mod exit;

@@ -10,6 +10,9 @@
 use std::fmt;
 use vfs::Timestamp;
 
+#[cfg(test)]
+pub(crate) mod hostile;
+
 /// Nanoseconds of a `time` are below this.
 const NANOSECONDS_END: u32 = 1_000_000_000;
 

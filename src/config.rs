@@ -29,7 +29,7 @@ mod typed;
 mod value;
 
 pub use error::Error;
-pub use file::{refuse_shared_file, save_keys};
+pub use file::{parse, refuse_shared_file, save_keys};
 pub use keys::{Effect, KEYS, Key, Kind};
 pub(crate) use paths::state_root;
 pub use paths::{Paths, Surroundings};

@@ -82,6 +82,12 @@ impl Error {
         matches!(self, Self::Store(error) if error.kind().is_transient())
     }
 
+    /// Whether the store does not have the object at all.
+    #[must_use]
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, Self::Store(error) if error.kind() == crate::store::ErrorKind::NotFound)
+    }
+
     /// Whether the disk is full.
     #[must_use]
     pub fn is_full(&self) -> bool {

@@ -16,10 +16,12 @@ mod error;
 mod follow;
 mod fsck;
 mod handle;
-mod identity;
+mod heads;
+pub mod identity;
 mod membership;
 mod names;
 mod open;
+mod others;
 mod publish;
 mod read;
 mod serve;
@@ -32,6 +34,7 @@ pub use crate::data::blocks::Compression;
 pub use error::{Error, Result};
 pub use fsck::FsckReport;
 pub use handle::Handle;
+pub use identity::{load_pin, save_pin};
 pub use membership::{Creation, VaultInfo, create_vault, newest_header, unlock};
 pub use serve::NoChanges;
 pub use settings::{AtimePolicy, Settings};
@@ -53,7 +56,7 @@ use vfs::LockTable;
 use vfs::{Attr, ErrorKind, Ino, Kind, Timestamp, WriteVerifier};
 
 /// Longest file, bytes: offsets stay within a signed 64-bit number with room.
-pub const FILE_SIZE_MAX: u64 = 1 << 62;
+pub const FILE_SIZE_MAX: u64 = crate::log::op::FILE_LEN_MAX;
 /// Most names of one inode, as on ext4.
 pub const LINK_MAX: u32 = 65_000;
 /// What a directory reports as its size, bytes.
@@ -82,6 +85,8 @@ pub(crate) struct Inner {
     publisher: tokio::sync::Mutex<publish::Publisher>,
     /// Changes up to here are on disk.
     committed: AtomicU64,
+    /// Whether something is committed here that the store has not confirmed.
+    has_unsent: AtomicBool,
     verifier: WriteVerifier,
     /// Set when a sync failed: what is in memory may differ from what is on
     /// disk, so nothing is written until the next start.

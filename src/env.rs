@@ -93,6 +93,13 @@ impl Env {
         })
     }
 
+    /// A simulated clock and the random bytes that somebody else used, to make
+    /// what they made.
+    #[cfg(test)]
+    pub(crate) fn repeating(random: &[u8]) -> Self {
+        Self { random: Arc::new(Random::known(random)), ..Self::simulated(0).0 }
+    }
+
     /// Wall-clock time; may jump.
     #[must_use]
     pub fn now(&self) -> Timestamp {

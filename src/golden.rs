@@ -2,6 +2,7 @@
 //! from `docs/FORMAT.md`: see `tests/golden/v1/make_vectors.py` for what they
 //! hold.
 
+use crate::crypto::{Epoch, EpochKeys, EpochSecret, Key32, NamespaceId, NamespaceKeys};
 use serde_json::Value;
 use std::sync::OnceLock;
 
@@ -14,6 +15,23 @@ pub(crate) fn vectors() -> &'static Value {
     VECTORS.get_or_init(|| {
         serde_json::from_str(include_str!("../tests/golden/v1/vectors.json")).unwrap()
     })
+}
+
+/// The namespace that the vectors are about.
+pub(crate) fn ns() -> NamespaceId {
+    NamespaceId(vectors()["keys"].array("ns_id"))
+}
+
+/// Its lasting keys.
+pub(crate) fn namespace_keys() -> NamespaceKeys {
+    NamespaceKeys::new(Key32::copy_of(&vectors()["keys"].array("nsk")))
+}
+
+/// Its keys of one epoch.
+pub(crate) fn epoch_keys(epoch: u64) -> EpochKeys {
+    let vector = &vectors()["keys"]["epochs"][usize::try_from(epoch).unwrap()];
+    let secret = EpochSecret::new(Key32::copy_of(&vector.array("es")));
+    EpochKeys::new(ns(), Epoch(vector.small("epoch")), &secret)
 }
 
 /// Reads the fields of a vector; a field that is missing fails the test.

@@ -4,6 +4,8 @@
 pub mod op;
 pub mod record;
 pub mod segment;
+#[cfg(test)]
+mod tests;
 
 use crate::store::ObjectName;
 

@@ -2,10 +2,14 @@
 //! suite, random operations beside the model with crashes in between, and the
 //! state made again from nothing but the store and the password.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+
 mod engine {
     pub(crate) mod support;
 
+    mod machines;
     mod promises;
+    mod rebuild;
     mod suite;
     mod survival;
     mod writes;

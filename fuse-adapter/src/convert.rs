@@ -159,7 +159,8 @@ pub(crate) fn open_flags(flags: i32, writeback: bool) -> OpenFlags {
     OpenFlags {
         read: mode != libc::O_WRONLY || writeback,
         write,
-        truncate: write && flags & libc::O_TRUNC != 0,
+        // Even for reading only: the kernel takes the file for empty from then on.
+        truncate: flags & libc::O_TRUNC != 0,
     }
 }
 

@@ -68,7 +68,8 @@
 //! | `NO_OPEN_SUPPORT`, `NO_OPENDIR_SUPPORT` | no | handles carry authority and keep removed files alive |
 //! | `SPLICE_*` | no | fuser copies from the device |
 //!
-//! Access times are the file system's (relatime). Read-ahead is 128 KiB in the kernel
+//! Access times are the file system's (relatime); a read that the kernel answers from
+//! its pages does not arrive, and leaves none. Read-ahead is 128 KiB in the kernel
 //! and FUSE can only ask for less; root may raise it, and does
 //! ([`Options::read_ahead`]). `O_DIRECT` needs nothing from here: the kernel passes such
 //! requests on and keeps them coherent with its pages and with mappings, which
@@ -76,7 +77,10 @@
 //!
 //! With the write-back cache `lseek(SEEK_DATA)` and `SEEK_HOLE` are answered by the
 //! kernel, which then calls a whole file data: the file system has not seen the
-//! unwritten pages and would call them a hole.
+//! unwritten pages and would call them a hole. Times are then the kernel's, by a clock
+//! that ticks some milliseconds behind; a write beyond the longest length fails only
+//! when it is written back; and `syncfs(2)` may answer `ESTALE`, when the times of a
+//! file that was removed meanwhile could not be written back.
 //!
 //! # Limits
 //!

@@ -9,7 +9,7 @@
 //! connections is bounded.
 
 mod client;
-mod protocol;
+pub mod protocol;
 mod record;
 mod server;
 

@@ -24,6 +24,9 @@ use crate::config;
 use std::error::Error as StdError;
 use std::fmt;
 
+/// Most causes of a failure that another process reports.
+const CAUSES_MAX: usize = 64;
+
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -136,17 +139,30 @@ impl Failure {
         Self { code, message: message.into(), source: Some(source.into()) }
     }
 
-    /// A failure from the lines another process reported.
+    /// A failure from the lines another process reported; never [`Code::Done`].
     pub(super) fn from_lines(code: Code, lines: &[String]) -> Self {
+        let code = if code == Code::Done { Code::Other } else { code };
         let Some((first, causes)) = lines.split_first() else {
             return Self::new(code, "the other process reported no reason");
         };
+        // Each cause owns the next, so their number is also a depth of the stack.
+        let causes = &causes[..causes.len().min(CAUSES_MAX)];
         let source = causes.iter().rev().fold(None, |inner: Option<Self>, line| {
             let source = inner.map(|inner| Box::new(inner) as Box<dyn StdError + Send + Sync>);
             Some(Self { code, message: line.clone(), source })
         });
         let source = source.map(|inner| Box::new(inner) as Box<dyn StdError + Send + Sync>);
         Self { code, message: first.clone(), source }
+    }
+
+    /// Says where: adds the store to the first line, unless it is there.
+    pub(super) fn in_store(mut self, url: &str) -> Self {
+        let is_about_it =
+            matches!(self.code, Code::WrongSecret | Code::VaultMismatch | Code::Corrupt);
+        if is_about_it && !self.message.contains(url) {
+            self.message = format!("{} ({url})", self.message);
+        }
+        self
     }
 
     /// Its exit code.
@@ -259,5 +275,14 @@ mod tests {
     #[test]
     fn messages_cannot_move_the_cursor() {
         assert_eq!(lines_of(&anyhow::anyhow!("a\x1b[2Jb\nc")), ["a [2Jb c"]);
+    }
+
+    #[test]
+    fn what_another_process_reports_is_a_failure_of_bounded_depth() {
+        let lines = vec![String::from("why"); 1 << 20];
+        let failure = Failure::from_lines(Code::Done, &lines);
+        assert_eq!(failure.code(), Code::Other);
+        assert_eq!(lines_of(&failure.into()).len(), 1 + CAUSES_MAX);
+        assert_eq!(Failure::from_lines(Code::Busy, &[]).code(), Code::Busy);
     }
 }

@@ -98,7 +98,7 @@ impl Init {
 
     fn attach(&self, context: &Context, store: &session::Store) -> Result<String> {
         eprintln!("the store holds a vault; attaching this machine to it");
-        vault_ops::unlock(store, &self.secret.obtain(context)?)
+        vault_ops::unlock(context, store, &self.secret.obtain(context)?)
     }
 
     fn create(&self, context: &Context, store: &session::Store) -> Result<String> {

@@ -4,13 +4,14 @@
 use super::context::Context;
 use super::control::{Client, MountRecord, Request, all_mounts};
 use super::exit::{Code, Failure, OrFail};
-use super::lock::StateLock;
+use super::lock::{StateLock, make_private_dir};
 use super::logging::utc;
 use super::password::SecretArgs;
 use super::progress::{Silent, TerminalProgress};
 use super::render;
 use super::service::Service;
 use super::session::{Session, cache_dir};
+use crate::engine::identity;
 use anyhow::Result;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -152,6 +153,7 @@ impl Fsck {
         for dir in [&cache, &paths.state] {
             if let Some(aside) = set_aside(dir, &suffix)? {
                 eprintln!("set aside: {}", aside.display());
+                keep_identity(&aside, dir)?;
             }
         }
         let session = Session::open(context, &secret, false, &progress)?;
@@ -171,6 +173,20 @@ fn set_aside(dir: &Path, suffix: &str) -> Result<Option<PathBuf>> {
     std::fs::rename(dir, &aside)
         .or_fail(Code::LocalState, format!("make {} movable", dir.display()))?;
     Ok(Some(aside))
+}
+
+/// Puts back who this machine is and what it holds the store to: neither is made again
+/// from the store.
+fn keep_identity(aside: &Path, dir: &Path) -> Result<()> {
+    for name in identity::FILES.into_iter().chain(["cache-mark"]) {
+        let from = aside.join(name);
+        if from.exists() {
+            make_private_dir(dir)?;
+            std::fs::copy(&from, dir.join(name))
+                .or_fail(Code::LocalState, format!("make {} writable", dir.display()))?;
+        }
+    }
+    Ok(())
 }
 
 /// Prints the report of a check; problems are a failure.

@@ -2,6 +2,7 @@
 //! that died left behind.
 
 use super::exit::{Code, Failure, OrFail};
+use rustix::io::Errno;
 use std::ffi::OsString;
 use std::io;
 use std::os::unix::ffi::OsStringExt;
@@ -113,7 +114,9 @@ pub(super) fn check_mount_point(path: &Path) -> Result<PathBuf, Failure> {
 
 /// Whether the process behind a mount is gone.
 fn is_dead(path: &Path) -> bool {
-    std::fs::metadata(path).is_err_and(|e| e.kind() == io::ErrorKind::NotConnected)
+    // Not its attributes: the kernel keeps those for a while. This always asks the process.
+    let gone = [Errno::NOTCONN, Errno::CONNABORTED];
+    rustix::fs::statfs(path).is_err_and(|errno| gone.contains(&errno))
 }
 
 /// Unmounts with the system's own tool, the only one that may without being root.
@@ -132,6 +135,10 @@ pub(super) fn detach(path: &Path, is_lazy: bool) -> Result<(), Failure> {
             }
             Err(error) => tried.push(format!("{tool}: {error}")),
         }
+    }
+    // Somebody else may have been faster: a mount whose process died frees itself.
+    if mounted_at(path) == Mounted::Nothing {
+        return Ok(());
     }
     let message =
         format!("close what is open below {} (lsof +D shows it), or use --lazy", path.display());

@@ -8,6 +8,7 @@ use super::service::EngineService;
 use super::vault_ops::vault_failure;
 use crate::config::{AtimeChoice, Codec, Config, Durability, Paths};
 use crate::crypto::kdf::Argon2Params;
+use crate::data::Error as DataError;
 use crate::engine::{self, Engine, Progress, Settings};
 use crate::env::Env;
 use crate::store::{self, ErrorKind};
@@ -45,6 +46,15 @@ pub(super) fn store_failure(url: &str, error: store::Error) -> Failure {
     match error.kind() {
         ErrorKind::Invalid | ErrorKind::Unsupported => {
             Failure::because(Code::Configuration, "correct the URL of the store", error)
+        }
+        ErrorKind::Full => {
+            let message =
+                format!("make room in the store {url}; what is not there yet is kept here");
+            Failure::because(Code::StoreUnreachable, message, error)
+        }
+        ErrorKind::NotFound if error.name().is_some() => {
+            let message = format!("restore the store {url} from a copy: it lacks something");
+            Failure::because(Code::Corrupt, message, error)
         }
         _ => {
             let message = format!("make the store {url} reachable");
@@ -132,11 +142,12 @@ impl Session {
         context.check_supported()?;
         let paths = context.paths()?;
         let lock = StateLock::take(&paths.state)?;
-        let store = open_store(context, Create::No)?;
+        let (store, url) = (open_store(context, Create::No)?, context.store_url()?);
         let settings = settings(context, &paths, is_read_only)?;
         let runtime = runtime()?;
         let opened = Engine::open(store, credential, settings, context.env.clone(), progress);
-        let engine = runtime.block_on(opened).map_err(engine_failure)?;
+        let engine =
+            runtime.block_on(opened).map_err(|error| engine_failure(error).in_store(&url))?;
         let service = Arc::new(EngineService { engine, runtime: runtime.handle().clone() });
         Ok(Self { service, paths, runtime, _lock: lock })
     }
@@ -279,7 +290,7 @@ pub(super) fn engine_failure(error: engine::Error) -> Failure {
     use engine::Error;
     let (code, message) = match error {
         Error::Vault(error) => return vault_failure(error),
-        Error::Store(error) => {
+        Error::Store(error) | Error::Data(DataError::Store(error)) => {
             let at = error.location().unwrap_or_default().to_owned();
             return store_failure(&at, error);
         }
@@ -288,14 +299,19 @@ pub(super) fn engine_failure(error: engine::Error) -> Failure {
         }
         Error::VaultExists { .. } => (Code::Usage, "attach to the vault that is there already"),
         Error::Raced { .. } => (Code::Busy, "try again: another machine was at work"),
-        Error::Local { .. }
-        | Error::Db(_)
-        | Error::NoState
-        | Error::Identity { .. }
-        | Error::Anchors { .. } => {
+        Error::Db(ref db) | Error::Data(DataError::Db(ref db)) if db.is_damaged() => {
+            (Code::LocalState, "run tgcryptfs fsck --rebuild: the local database is damaged")
+        }
+        Error::NoState => {
+            (Code::LocalState, "run tgcryptfs fsck --rebuild: the local database is incomplete")
+        }
+        ref full if full.kind() == vfs::ErrorKind::NoSpace => {
+            (Code::LocalState, "free some space where the local state and the cache are")
+        }
+        Error::Local { .. } | Error::Db(_) | Error::Identity { .. } | Error::Anchors { .. } => {
             (Code::LocalState, "make the local state and cache directories usable")
         }
-        Error::Diverged => {
+        Error::Diverged | Error::OtherWriter { .. } => {
             (Code::LocalState, "say which is to go on: the local state, or what the store shows")
         }
         Error::Rollback { .. } | Error::MembershipRollback { .. } => {

@@ -33,8 +33,12 @@ impl Unmount {
         match serving {
             Some((_, client, run_dir)) => {
                 let progress = TerminalProgress::new(&context.env);
-                client.call(&Request::Unmount { is_lazy: self.lazy }, &progress)?;
-                wait_for_end(context, &run_dir)
+                let outcome = client.call(&Request::Unmount { is_lazy: self.lazy }, &progress);
+                // It may be gone although not everything went well at its end.
+                if outcome.is_ok() || mounted_at(&path) != Mounted::Ours {
+                    wait_for_end(context, &run_dir)?;
+                }
+                Ok(outcome.map(drop)?)
             }
             None => self.detach_without_daemon(&path),
         }

@@ -9,9 +9,10 @@ use super::context::Context;
 use super::exit::{Code, Failure};
 use super::session::{self, Create, Store};
 use crate::crypto::MasterKey;
+use crate::engine;
 use crate::store::{self, ObjectName, PutMode, PutOutcome};
 use crate::vault::{
-    self, Credential, RecoveryCode, SlotId, SlotInfo, SlotKind, VaultError, VaultHeader,
+    self, Credential, Pin, RecoveryCode, SlotId, SlotInfo, SlotKind, VaultError, VaultHeader,
 };
 use anyhow::Result;
 use tokio::runtime::Runtime;
@@ -26,9 +27,9 @@ pub(super) fn exists(store: &Store) -> Result<bool> {
 }
 
 /// Checks a credential against the vault and gives the vault's id.
-pub(super) fn unlock(store: &Store, credential: &Credential) -> Result<String> {
-    let header = read_newest(store, &session::runtime()?)?;
-    open(&header, credential)?;
+pub(super) fn unlock(context: &Context, store: &Store, credential: &Credential) -> Result<String> {
+    let header = read_newest(context, store, &session::runtime()?)?;
+    open(&header, credential).map_err(|failure| failure.in_store(&store.location()))?;
     Ok(session::hex(&header.vault().0))
 }
 
@@ -48,8 +49,9 @@ impl<'a> Unlocked<'a> {
     pub(super) fn new(context: &'a Context, credential: &Credential) -> Result<Self> {
         let store = session::open_store(context, Create::No)?;
         let runtime = session::runtime()?;
-        let header = read_newest(&store, &runtime)?;
-        let (master, opened) = open(&header, credential)?;
+        let header = read_newest(context, &store, &runtime)?;
+        let opened = open(&header, credential);
+        let (master, opened) = opened.map_err(|failure| failure.in_store(&store.location()))?;
         Ok(Self { context, store, runtime, header, master, opened })
     }
 
@@ -124,6 +126,7 @@ impl<'a> Unlocked<'a> {
             let message = "try again: another machine changed the vault's keys just now";
             return Err(Failure::new(Code::Busy, message).into());
         }
+        self.remember(next)?;
         for old in generations(&self.store, &self.runtime)? {
             if old < generation.saturating_sub(EARLIER_KEPT) {
                 let deleted = self.runtime.block_on(self.store.delete(&ObjectName::vault(old)));
@@ -132,6 +135,15 @@ impl<'a> Unlocked<'a> {
                     log::warn!("an old vault header stays in the store: {error}");
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// From now on this machine takes no older header for the newest.
+    fn remember(&self, next: &VaultHeader) -> Result<()> {
+        let state = self.context.paths()?.state;
+        if engine::load_pin(&state).map_err(session::engine_failure)?.is_some() {
+            engine::save_pin(&state, &Pin::of(next)).map_err(session::engine_failure)?;
         }
         Ok(())
     }
@@ -147,7 +159,8 @@ fn newest(store: &Store, runtime: &Runtime) -> Result<Option<u64>> {
     Ok(generations(store, runtime)?.into_iter().max())
 }
 
-fn read_newest(store: &Store, runtime: &Runtime) -> Result<VaultHeader> {
+/// The newest header, if it is of the vault that this machine knows.
+fn read_newest(context: &Context, store: &Store, runtime: &Runtime) -> Result<VaultHeader> {
     let Some(generation) = newest(store, runtime)? else {
         let message = "make a vault first: tgcryptfs init (the store holds none)";
         return Err(Failure::new(Code::NotFound, message).into());
@@ -155,20 +168,28 @@ fn read_newest(store: &Store, runtime: &Runtime) -> Result<VaultHeader> {
     let len_max = vault::header::HEADER_LEN_MAX as u64 + 1;
     let bytes = runtime.block_on(store.get(&ObjectName::vault(generation), Some(0..len_max)));
     let bytes = bytes.map_err(|e: store::Error| session::store_failure(&store.location(), e))?;
-    Ok(VaultHeader::parse(&bytes).map_err(vault_failure)?)
+    let is_known = |header: &VaultHeader| {
+        let pin = engine::load_pin(&context.paths()?.state).map_err(session::engine_failure)?;
+        let checked = pin.map_or(Ok(()), |pin| vault::check_pin(header, &pin));
+        Ok::<_, anyhow::Error>(checked.map_err(|e| vault_failure(e).in_store(&store.location()))?)
+    };
+    let parsed = VaultHeader::parse(&bytes);
+    let header = parsed.map_err(|e| vault_failure(e).in_store(&store.location()))?;
+    is_known(&header)?;
+    Ok(header)
 }
 
 /// Opens the vault, trying every slot for that kind of credential.
-fn open(header: &VaultHeader, credential: &Credential) -> Result<(MasterKey, SlotId)> {
+fn open(header: &VaultHeader, credential: &Credential) -> Result<(MasterKey, SlotId), Failure> {
     let kind = credential.kind();
     for slot in header.slots().filter(|slot| slot.kind == kind) {
         match vault::unlock(header, credential, Some(slot.id)) {
             Err(VaultError::BadPassword) => {}
             Ok(master) => return Ok((master, slot.id)),
-            Err(error) => return Err(vault_failure(error).into()),
+            Err(error) => return Err(vault_failure(error)),
         }
     }
-    Err(vault_failure(VaultError::BadPassword).into())
+    Err(vault_failure(VaultError::BadPassword))
 }
 
 /// Gives a vault's error its exit code and first line.

@@ -26,28 +26,36 @@ enum Format {
 
 /// Reads a file into checked values, in the order of the file.
 pub(super) fn read(path: &Path) -> Result<Vec<(&'static Key, Value)>> {
-    let format = format_of(path)?;
+    format_of(path)?;
     let (text, mode) = read_text(path)?;
-    let root: Node = match format {
-        _ if text.trim().is_empty() => Node::Null,
-        Format::Json => serde_json::from_str(&text).map_err(|e| Error::syntax(path, &e))?,
-        Format::Yaml => serde_yaml_ng::from_str(&text).map_err(|e| Error::syntax(path, &e))?,
-    };
-    let mut values = Vec::new();
-    match &root {
-        Node::Null => {}
-        Node::Map(entries) => {
-            let place = Place { path, text: &text, format };
-            collect(entries, &mut Vec::new(), &place, &mut values)?;
-        }
-        _ => return Err(Error::syntax(path, &"expected sections and keys at the top level")),
-    }
+    let values = parse(path, &text)?;
     if mode & 0o077 != 0 && values.iter().any(|(key, value)| is_secret(key, value)) {
         return Err(Error::SharedSecret {
             path: path.to_owned(),
             holds: "telegram.api_hash",
             mode,
         });
+    }
+    Ok(values)
+}
+
+/// Checks the text of a file, whose name says whether it is JSON or YAML; answers
+/// its values in its order.
+pub fn parse(path: &Path, text: &str) -> Result<Vec<(&'static Key, Value)>> {
+    let format = format_of(path)?;
+    let root: Node = match format {
+        _ if text.trim().is_empty() => Node::Null,
+        Format::Json => serde_json::from_str(text).map_err(|e| Error::syntax(path, &e))?,
+        Format::Yaml => serde_yaml_ng::from_str(text).map_err(|e| Error::syntax(path, &e))?,
+    };
+    let mut values = Vec::new();
+    match &root {
+        Node::Null => {}
+        Node::Map(entries) => {
+            let place = Place { path, text, format };
+            collect(entries, &mut Vec::new(), &place, &mut values)?;
+        }
+        _ => return Err(Error::syntax(path, &"expected sections and keys at the top level")),
     }
     Ok(values)
 }

@@ -76,6 +76,12 @@ impl BlockHead {
         self.block_type.object().corrupt(kind)
     }
 
+    /// Says whether a record of the block may have that length.
+    #[must_use]
+    pub fn allows_record_len(&self, len: usize) -> bool {
+        len.checked_sub(OVERHEAD).is_some_and(|len| self.allows_body_len(len))
+    }
+
     /// Says whether a body may have that length.
     fn allows_body_len(&self, len: usize) -> bool {
         let plain_len = usize::try_from(self.plain_len).unwrap_or(usize::MAX);
@@ -126,8 +132,7 @@ pub(crate) fn seal_with(
 ///
 /// [`Corrupt`] if the record is not that block's.
 pub fn open(keys: &EpochKeys, head: &BlockHead, record: &[u8]) -> Result<Vec<u8>, Corrupt> {
-    let body_len = record.len().checked_sub(OVERHEAD);
-    if !body_len.is_some_and(|len| head.allows_body_len(len)) {
+    if !head.allows_record_len(record.len()) {
         return Err(head.corrupt(CorruptKind::Length));
     }
     let key = AeadKey::new(&keys.block_key(&head.id));

@@ -14,6 +14,9 @@ use std::future::Future;
 use std::ops::Range;
 use std::pin::Pin;
 
+#[cfg(test)]
+mod tests;
+
 /// Ids in a node.
 pub const FAN_OUT: u64 = 256;
 
@@ -30,20 +33,33 @@ fn span(level: u8) -> u64 {
     FAN_OUT.saturating_pow(level.into())
 }
 
+/// The encoding of a node. `ids` are 1 to 256 and do not end in a hole.
+#[must_use]
+pub fn encode(level: u8, ids: &[Option<BlockId>]) -> Vec<u8> {
+    let mut w = Writer::with_capacity(HEADER_LEN + ids.len() * ID_LEN);
+    w.u8(TAG).u8(level).u16(ids.len() as u16);
+    for id in ids {
+        w.raw(&id.unwrap_or(HOLE).0);
+    }
+    w.into_vec()
+}
+
 /// A node, checked.
 #[derive(Clone, Debug)]
-struct Node {
+pub struct Node {
     bytes: Bytes,
 }
 
 impl Node {
-    fn parse(id: BlockId, bytes: Bytes, level: u8) -> Result<Self> {
+    /// Checks the bytes of node `id`, which is of `level`.
+    pub fn parse(id: BlockId, bytes: Bytes, level: u8) -> Result<Self> {
         let malformed = Error::Node { id };
         let Some((&[tag, stored_level, n0, n1], ids)) = bytes.split_first_chunk() else {
             return Err(malformed);
         };
         let count = usize::from(u16::from_le_bytes([n0, n1]));
         let fits = (1..=FAN_OUT as usize).contains(&count) && ids.len() == count * ID_LEN;
+        let fits = fits && !ids.ends_with(&HOLE.0);
         if tag != TAG || stored_level != level || !fits {
             return Err(malformed);
         }
@@ -56,7 +72,9 @@ impl Node {
         (id != HOLE).then_some(id)
     }
 
-    fn ids(&self) -> Vec<Option<BlockId>> {
+    /// Every id in it; `None` is a hole.
+    #[must_use]
+    pub fn ids(&self) -> Vec<Option<BlockId>> {
         (0..((self.bytes.len() - HEADER_LEN) / ID_LEN) as u64).map(|i| self.id(i)).collect()
     }
 }
@@ -66,12 +84,7 @@ async fn read(blocks: &Blocks, id: BlockId, level: u8) -> Result<Node> {
 }
 
 fn write(blocks: &Blocks, level: u8, ids: &[Option<BlockId>]) -> Result<BlockId> {
-    let mut w = Writer::with_capacity(HEADER_LEN + ids.len() * ID_LEN);
-    w.u8(TAG).u8(level).u16(ids.len() as u16);
-    for id in ids {
-        w.raw(&id.unwrap_or(HOLE).0);
-    }
-    blocks.add(BlockType::Tree, w.as_slice())
+    blocks.add(BlockType::Tree, &encode(level, ids))
 }
 
 /// The block with number `block`; `None` is a hole.

@@ -6,6 +6,8 @@
 
 use crate::codec::{DecodeError, Problem, Reader, Writer};
 use crate::crypto::aead::AeadKey;
+use crate::crypto::block::{BlockHead, BlockType};
+use crate::crypto::compress::Codec;
 use crate::crypto::context::pack_context;
 use crate::crypto::envelope::padme;
 use crate::crypto::{EpochKeys, kdf};
@@ -19,6 +21,9 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 use subtle::ConstantTimeEq;
+
+#[cfg(test)]
+mod tests;
 
 /// Bytes before the first block: salt and commitment.
 pub const HEADER_LEN: u64 = 64;
@@ -92,17 +97,19 @@ pub fn encode_entry(w: &mut Writer, (id, place): &DirEntry) {
 
 /// Reads one directory entry of `pack`.
 pub fn decode_entry(r: &mut Reader<'_>, pack: PackId) -> Result<DirEntry, DecodeError> {
+    let at = r.offset();
     let id = BlockId(r.array("block id")?);
-    let place = BlockPlace {
-        pack,
-        offset: r.u32("offset")?,
-        sealed_len: r.u32("sealed length")?,
-        plain_len: r.u32("plain length")?,
-        epoch: r.u32("epoch")?,
-        codec: r.u8("codec")?,
-        kind: r.u8("type")?,
-    };
-    Ok((id, place))
+    let (offset, sealed_len) = (r.u32("offset")?, r.u32("sealed length")?);
+    let (plain_len, epoch) = (r.u32("plain length")?, r.u32("epoch")?);
+    let codec = r.code("codec", Codec::from_code)?;
+    let block_type = r.code("type", BlockType::from_code)?;
+    // Whoever has the keys could ask for any amount of memory otherwise.
+    if !(BlockHead { block_type, id, codec, plain_len }).allows_record_len(sealed_len as usize) {
+        let rule = "a record has the length that its block allows";
+        return Err(r.error_at(at, "directory entry", Problem::Invalid { rule }));
+    }
+    let (codec, kind) = (codec.code(), block_type.code());
+    Ok((id, BlockPlace { pack, offset, sealed_len, plain_len, epoch, codec, kind }))
 }
 
 /// A pack that blocks are appended to.
@@ -312,6 +319,7 @@ impl PackDir {
                 count: r.u32("entries")?,
             };
             r.zeros("trailer padding", 20)?;
+            r.clone().finish("trailer")?;
             let fits = place.offset >= HEADER_LEN
                 && place.len <= DIR_LEN_MAX
                 && place.offset.checked_add(place.len + TRAILER_LEN) == Some(size);

@@ -213,7 +213,8 @@ impl PartCache {
 #[must_use]
 pub fn parse_pack_id(hex: &str) -> Option<PackId> {
     let digits = hex.as_bytes();
-    if digits.len() != 32 {
+    let is_lower_hex = |digit: &u8| matches!(digit, b'0'..=b'9' | b'a'..=b'f');
+    if digits.len() != 32 || !digits.iter().all(is_lower_hex) {
         return None;
     }
     let mut id = [0; 16];
@@ -221,4 +222,18 @@ pub fn parse_pack_id(hex: &str) -> Option<PackId> {
         *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
     }
     Some(PackId(id))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pack_has_one_file_name() {
+        let id = PackId([0xab; 16]);
+        assert_eq!(parse_pack_id(&id.to_string()), Some(id));
+        for text in ["", &"ab".repeat(15), &"ab".repeat(17), &"AB".repeat(16), &"+b".repeat(16)] {
+            assert_eq!(parse_pack_id(text), None, "{text}");
+        }
+    }
 }

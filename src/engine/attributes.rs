@@ -143,11 +143,8 @@ impl Call<'_> {
         if is_off || attr.nlink == 0 || !rules::atime_is_due(attr, self.now) {
             return Ok(());
         }
-        // A read changes nothing but the access time: the change time stays.
-        let atime = Some(self.now);
-        let ino = attr.ino.get();
-        let ctime = attr.ctime;
-        self.apply(Op::SetAttr { ino, mode: None, uid: None, gid: None, atime, mtime: None, ctime })
+        self.state.touch_atime(attr.ino.get(), self.now);
+        Ok(())
     }
 
     /// Sets the length of a file; the caller has checked that it may be.

@@ -4,6 +4,7 @@
 use super::Inner;
 use crate::meta::row::PackState;
 use parking_lot::{Condvar, Mutex};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -72,21 +73,20 @@ fn run(stop: &(Mutex<bool>, Condvar), weak: &Weak<Inner>, runtime: &tokio::runti
             retry_at = now + RETRY_DELAY;
             continue;
         }
-        if has_changes && waiting_since.is_none() {
-            waiting_since = Some(now);
-        }
+        // Also what an fsync has committed meanwhile, or the last run left unsent.
+        let has_unsent = inner.has_unsent.load(Ordering::Acquire);
+        waiting_since = has_unsent.then(|| waiting_since.unwrap_or(now));
         let delay = Duration::from_millis(inner.settings.upload_delay_ms);
         let is_due = waiting_since.is_some_and(|since| now >= since + delay);
         let result = if is_due {
-            runtime.block_on(inner.sync_unasked())
+            runtime.block_on(inner.sync_store())
         } else if inner.blocks.packs_in(PackState::Closed).is_empty() {
             Ok(())
         } else {
             // Full packs need not wait for the rest.
-            runtime.block_on(inner.upload_packs())
+            runtime.block_on(inner.upload_packs()).map_err(Into::into)
         };
         match result {
-            Ok(()) if is_due => waiting_since = None,
             Ok(()) => {}
             Err(error) => {
                 log::warn!("uploading failed, it is tried again: {error}");

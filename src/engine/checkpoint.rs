@@ -208,27 +208,16 @@ impl Source<'_> {
     }
 
     async fn has_checkpoint(&self, machine: MachineId, number: u64) -> Result<bool> {
-        for keys in self.keyring.epochs.values().rev() {
-            let name = object_name(&names::checkpoint(keys, machine, number));
-            if self.store.size(&name).await?.is_some() {
-                return Ok(true);
-            }
-        }
-        Ok(false)
+        self.is_there(|keys| names::checkpoint(keys, machine, number)).await
     }
 
     async fn checkpoint(&self, machine: MachineId, number: u64) -> Result<CheckpointRecord> {
         let context = Context::checkpoint(self.keyring.namespace, machine, number);
-        let mut found = None;
-        for keys in self.keyring.epochs.values().rev() {
-            let name = object_name(&names::checkpoint(keys, machine, number));
-            found = self.open(&name, &context).await?;
-            if found.is_some() {
-                break;
-            }
-        }
         let refused = || Error::Unauthorised { machine };
-        let plain = found.ok_or(Error::NoCheckpoint { machine, number })?;
+        let plain = self
+            .find(&context, |keys| names::checkpoint(keys, machine, number))
+            .await?
+            .ok_or(Error::NoCheckpoint { machine, number })?;
         let member = self.chain.newest().member(machine).ok_or_else(refused)?;
         let body = member
             .signing_key
@@ -289,15 +278,11 @@ impl Source<'_> {
         }
         let packs = std::mem::take(&mut loader.packs);
         for info in packs {
-            let entries = blocks.fetch_dir(&info).await?;
+            let entries = super::follow::read_dir(blocks, &info).await?;
             blocks.learn_pack(info);
             db.write(|txn| super::follow::save_pack(txn, &info, &entries))?;
         }
-        for log in logs {
-            if let Some(end) = folded.heads.get(&(log.machine, log.incarnation)) {
-                (log.next_seq, log.last) = (end.seq + 1, end.hash);
-            }
-        }
+        logs.iter_mut().for_each(|log| log.go_behind(&folded));
         state.hlc = state.hlc.max(record.hlc);
         progress.end();
         Ok(folded)

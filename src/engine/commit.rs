@@ -103,7 +103,11 @@ impl Inner {
     }
 
     async fn run(&self, committer: &mut Committer, merge_all: bool) -> Result<()> {
-        let frozen = self.state.lock().freeze(TICKS);
+        let frozen = {
+            let mut state = self.state.lock();
+            state.record_reads(self.env.now())?;
+            state.freeze(TICKS)
+        };
         let (saved, part) = (HashMap::new(), CommitPart::default());
         committer.running = Some(Running { frozen, merge_all, saved, part });
         self.work_off(committer).await
@@ -155,6 +159,7 @@ impl Inner {
             }
         }
         committer.last_outbox = last_outbox;
+        self.has_unsent.store(true, Ordering::Release);
         self.committed.fetch_max(running.frozen.seq, Ordering::AcqRel);
         committer.running = None;
         Ok(())

@@ -109,6 +109,15 @@ pub enum Error {
         /// The record that was seen.
         n: u64,
     },
+    /// Another machine has written what is not read here, and there are changes
+    /// here that are not uploaded.
+    #[error(
+        "machine {machine} has written since this one last read the store, and there are changes here that are not uploaded: unmount the other, then mount here again; if that is refused too, look at the changes with `mount --read-only`, or go on from the store with `tgcryptfs fsck --rebuild --force`, which sets the local state aside"
+    )]
+    OtherWriter {
+        /// The other machine.
+        machine: crate::ids::MachineId,
+    },
     /// The own log goes on in the store behind what is known of it here.
     #[error(
         "the local state was restored from a backup or copied to another machine, and holds changes that the store does not have; look at it with `mount --read-only`, or go on from the store with `tgcryptfs fsck --rebuild --force`, which sets the local state aside"

@@ -3,7 +3,7 @@
 
 use super::membership::Chain;
 use super::{Error, Progress, Result};
-use crate::crypto::{Context, SignatureKind, envelope, names};
+use crate::crypto::{Context, EpochKeys, SignatureKind, envelope, names};
 use crate::data::blocks::{Blocks, Keyring};
 use crate::data::pack::DirEntry;
 use crate::ids::{Hash, Incarnation, MachineId};
@@ -13,6 +13,7 @@ use crate::log::record::{IncarnationRecord, PackInfo};
 use crate::log::segment::{Dep, Segment};
 use crate::meta::db::{self, Db, Key, Table, Txn};
 use crate::meta::row::{PackRow, PackState};
+use crate::meta::singles::{Seen, Single};
 use crate::meta::state::State;
 use crate::store::{BlobStore, ErrorKind};
 use crate::vault::membership::Role;
@@ -31,6 +32,15 @@ pub(super) struct Log {
     is_ended: bool,
     /// A batch that is read but whose dependencies are not folded yet.
     waiting: Option<Batch>,
+}
+
+impl Log {
+    /// Goes on behind what `folded` has of this log.
+    pub(super) fn go_behind(&mut self, folded: &Folded) {
+        if let Some(end) = folded.heads.get(&(self.machine, self.incarnation)) {
+            (self.next_seq, self.last) = (end.seq + 1, end.hash);
+        }
+    }
 }
 
 /// Segments that take effect together.
@@ -106,6 +116,30 @@ impl Source<'_> {
         Ok(Some(opened.plaintext))
     }
 
+    /// The plaintext of an object that may be named under any epoch.
+    pub(super) async fn find(
+        &self,
+        context: &Context,
+        name: impl Fn(&EpochKeys) -> String,
+    ) -> Result<Option<zeroize::Zeroizing<Vec<u8>>>> {
+        for keys in self.keyring.epochs.values().rev() {
+            if let Some(plain) = self.open(&object_name(&name(keys)), context).await? {
+                return Ok(Some(plain));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether an object is there that may be named under any epoch.
+    pub(super) async fn is_there(&self, name: impl Fn(&EpochKeys) -> String) -> Result<bool> {
+        for keys in self.keyring.epochs.values().rev() {
+            if self.store.size(&object_name(&name(keys))).await?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// Whether a segment is there, whatever is in it.
     pub(super) async fn has_segment(
         &self,
@@ -113,13 +147,7 @@ impl Source<'_> {
         incarnation: Incarnation,
         seq: u64,
     ) -> Result<bool> {
-        for keys in self.keyring.epochs.values().rev() {
-            let name = object_name(&names::segment(keys, machine, incarnation, seq));
-            if self.store.size(&name).await?.is_some() {
-                return Ok(true);
-            }
-        }
-        Ok(false)
+        self.is_there(|keys| names::segment(keys, machine, incarnation, seq)).await
     }
 
     /// The hash of a segment, if it is there.
@@ -135,13 +163,7 @@ impl Source<'_> {
         seq: u64,
     ) -> Result<Option<zeroize::Zeroizing<Vec<u8>>>> {
         let context = Context::segment(self.keyring.namespace, machine, incarnation, seq);
-        for keys in self.keyring.epochs.values().rev() {
-            let name = object_name(&names::segment(keys, machine, incarnation, seq));
-            if let Some(plain) = self.open(&name, &context).await? {
-                return Ok(Some(plain));
-            }
-        }
-        Ok(None)
+        self.find(&context, |keys| names::segment(keys, machine, incarnation, seq)).await
     }
 
     /// The segment behind what was read of a log; `None` if it is not there.
@@ -212,6 +234,13 @@ pub(super) struct Folded {
 }
 
 impl Folded {
+    /// The ends of all logs, as kept in the database.
+    pub(super) fn seen(&self) -> Seen {
+        let mut heads: Vec<_> = self.heads.values().copied().collect();
+        heads.sort_unstable_by_key(|dep| (dep.machine, dep.incarnation));
+        Seen { heads }
+    }
+
     /// Notes that an inode number is taken.
     pub(super) fn saw_number(&mut self, ino: u64) {
         let last = self.last_number.entry(ino >> 47).or_default();
@@ -243,8 +272,8 @@ pub(super) async fn fold_all(
                 })
             });
             if is_ready && let Some(batch) = log.waiting.take() {
-                fold_batch(&batch, state, (db, blocks), &mut folded).await?;
                 folded.heads.insert((log.machine, log.incarnation), batch.end);
+                fold_batch(&batch, state, (db, blocks), &mut folded).await?;
                 has_moved = true;
                 progress.advance(batch.groups.len() as u64);
             }
@@ -278,8 +307,8 @@ async fn fold_batch(
             if let Op::PackAdd { pack, epoch, size, dir_hash } = op {
                 let info =
                     PackInfo { pack: *pack, epoch: *epoch, size: *size, dir_hash: *dir_hash };
+                dirs.push((info, read_dir(blocks, &info).await?));
                 blocks.learn_pack(info);
-                dirs.push((info, blocks.fetch_dir(&info).await?));
             }
             if let Op::Create { ino, .. } = op {
                 folded.saw_number(*ino);
@@ -294,10 +323,25 @@ async fn fold_batch(
         for (info, entries) in &dirs {
             save_pack(txn, info, entries)?;
         }
+        folded.seen().save(txn)?;
         super::commit::save_state(txn, &frozen, &HashMap::new()).map(drop)
     })?;
     state.thaw(&frozen);
     Ok(())
+}
+
+/// The directory of a pack that the log announces. A pack that is lost or damaged
+/// costs the files that need it, not all others: its blocks are missing, which
+/// reading and `fsck` tell.
+pub(super) async fn read_dir(blocks: &Blocks, info: &PackInfo) -> Result<Vec<DirEntry>> {
+    match blocks.fetch_dir(info).await.map_err(Error::from) {
+        Err(error) if error.kind() == vfs::ErrorKind::Unavailable => Err(error),
+        Err(error) => {
+            log::error!("what lies in pack {} cannot be read: {error}", info.pack);
+            Ok(Vec::new())
+        }
+        entries => entries,
+    }
 }
 
 /// Records a pack that the log announces, and where its blocks are.

@@ -2,12 +2,14 @@
 //! file as the store has it.
 
 use super::{Engine, Result};
+use crate::data;
 use crate::data::blocks::BlockType;
 use crate::data::manifest;
 use crate::log::op::Content;
 use crate::meta::db::{Key, Table};
-use crate::meta::row::{Dent, Inode};
+use crate::meta::row::{Dent, Inode, PackState};
 use crate::meta::state::{ROOT, decode_inode_row, malformed};
+use crate::store::ErrorKind;
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
 
@@ -87,6 +89,7 @@ impl Engine {
             Ok(())
         })?;
         db.end_snapshot()?;
+        self.check_packs(&mut report).await?;
         progress.begin("verifying files", Some(inodes.len() as u64));
         for (ino, inode) in &inodes {
             report.inodes += 1;
@@ -96,6 +99,35 @@ impl Engine {
         }
         progress.end();
         Ok(report)
+    }
+
+    /// Every announced pack has the directory it was announced with. One that was out of
+    /// reach or damaged when this machine learnt of it, and is whole now, is taken in.
+    async fn check_packs(&self, report: &mut FsckReport) -> Result<()> {
+        let (inner, db) = (&self.inner, self.inner.db.reader()?);
+        for info in inner.blocks.packs_in(PackState::Announced) {
+            let entries = match inner.blocks.fetch_dir(&info).await {
+                Ok(entries) => entries,
+                Err(data::Error::Store(error)) if error.kind() != ErrorKind::NotFound => {
+                    return Err(error.into());
+                }
+                Err(error) => {
+                    let name = inner.blocks.pack_name(&info)?;
+                    report.problems.push(format!("object {name}: {error}"));
+                    continue;
+                }
+            };
+            let Some((first, _)) = entries.first() else { continue };
+            let is_known = db.get(Table::Block, Key::Bytes(&first.0))?.is_some();
+            if !is_known && !inner.settings.read_only {
+                inner.db.write(|txn| {
+                    entries.iter().try_for_each(|(id, place)| {
+                        txn.put(Table::Block, Key::Bytes(&id.0), &place.encode())
+                    })
+                })?;
+            }
+        }
+        Ok(())
     }
 
     async fn check_content(&self, ino: u64, inode: &Inode, tree: &Tree, report: &mut FsckReport) {

@@ -139,27 +139,33 @@ fn membership_name(master: &MasterKey, record: &MembershipRecord, n: u64) -> Obj
 impl Chain {
     /// Reads the chain to its end.
     pub(super) async fn load(store: &dyn BlobStore, master: &MasterKey) -> Result<Self> {
-        let ns = master.namespace_id(FIRST_NAMESPACE);
-        let key = master.membership_name_key(ns);
-        let len_max = membership::OBJECT_LEN_MAX as u64;
-        let mut records: Vec<MembershipRecord> = Vec::new();
-        loop {
-            let n = records.len() as u64;
-            let name = object_name(&names::membership(&key, ns, n));
-            let object = match store.get(&name, Some(0..len_max + 1)).await {
-                Err(error) if error.kind() == store::ErrorKind::NotFound => break,
-                other => other?,
-            };
-            records.push(match records.last() {
-                None => MembershipRecord::open_first(master, FIRST_NAMESPACE, &object)?,
-                Some(last) => last.open_next(master, &object)?,
-            });
-        }
-        if records.is_empty() {
+        let mut chain = Self { records: Vec::new() };
+        chain.extend(store, master).await?;
+        if chain.records.is_empty() {
             let rule = "record 0 is missing: the store has lost or withholds it";
             return Err(MembershipError::Rule { rule }.into());
         }
-        Ok(Self { records })
+        Ok(chain)
+    }
+
+    /// Reads what was added to the chain since.
+    pub(super) async fn extend(&mut self, store: &dyn BlobStore, master: &MasterKey) -> Result<()> {
+        let ns = master.namespace_id(FIRST_NAMESPACE);
+        let key = master.membership_name_key(ns);
+        let len_max = membership::OBJECT_LEN_MAX as u64;
+        loop {
+            let n = self.records.len() as u64;
+            let name = object_name(&names::membership(&key, ns, n));
+            let object = match store.get(&name, Some(0..len_max + 1)).await {
+                Err(error) if error.kind() == store::ErrorKind::NotFound => return Ok(()),
+                other => other?,
+            };
+            let record = match self.records.last() {
+                None => MembershipRecord::open_first(master, FIRST_NAMESPACE, &object)?,
+                Some(last) => last.open_next(master, &object)?,
+            };
+            self.records.push(record);
+        }
     }
 
     /// The newest record.

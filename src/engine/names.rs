@@ -34,7 +34,9 @@ impl<'a> Call<'a> {
     /// The attributes of an inode; `Stale` if it is gone.
     pub(super) fn attr(&mut self, ino: u64) -> Result<Attr> {
         let slot = self.state.slot(ino).map_err(told)?.ok_or(ErrorKind::Stale)?;
-        Ok(self.inner.attr(ino, slot))
+        let mut attr = self.inner.attr(ino, slot);
+        attr.atime = self.state.read_at(ino).unwrap_or(attr.atime);
+        Ok(attr)
     }
 
     fn entry(&mut self, ino: u64) -> Result<Entry> {

@@ -6,15 +6,16 @@ use super::commit::Committer;
 use super::follow::{Folded, Source, fold_all};
 use super::identity::{Identity, load_pin, save_pin};
 use super::membership::{Chain, newest_header, unlock};
+use super::others::{Others, catch_up};
 use super::publish::Publisher;
 use super::{Engine, Error, Inner, Numbers, Progress, Result, Settings};
 use crate::crypto::{MasterKey, SignatureKind, envelope, names};
 use crate::data::blocks::{Blocks, Policy};
 use crate::env::Env;
-use crate::ids::{Hash, Hlc, Incarnation};
+use crate::ids::{Hash, Hlc, Incarnation, MachineId};
 use crate::log::object_name;
-use crate::log::op::{Node, Op};
-use crate::log::record::IncarnationRecord;
+use crate::log::op::{FILE_LEN_MAX, Node, Op};
+use crate::log::record::{Head, IncarnationRecord};
 use crate::meta::db::{Db, Key, Table};
 use crate::meta::row::Inode;
 use crate::meta::singles::{OwnLog, Position, Seen, Single};
@@ -55,9 +56,13 @@ impl Engine {
         let db = Db::open(dir, &machine_key, env.clone())?;
         let source = Source { store: &*store, chain: &unlocked.chain, keyring: &keyring };
         let reader = db.reader()?;
+        let has_unsent = reader.count(Table::Outbox)? + reader.count(Table::Sending)? > 0;
         let known = match OwnLog::load(&reader)? {
-            Some(own) if is_behind(&source, &unlocked, &own, anchors.saved.as_ref()).await? => {
-                if reader.count(Table::Outbox)? + reader.count(Table::Sending)? > 0 {
+            Some(own)
+                if !(settings.read_only && has_unsent)
+                    && is_behind(&source, &unlocked, &own, anchors.saved.as_ref()).await? =>
+            {
+                if has_unsent {
                     return Err(Error::Diverged);
                 }
                 log::warn!("the local state is older than what it wrote: reading it again");
@@ -80,23 +85,36 @@ impl Engine {
         let blocks =
             Blocks::open(keyring.clone(), policy, store.clone(), env.clone(), db.reader()?)?;
         let name_key = *keyring.fixed.dentry_key().expose();
+        let mut state = State::new(db.reader()?, name_key, Hlc(0), Usage::default());
+        let local = (&mut state, &db, &blocks);
         let mut own = match known {
-            Some(own) => own,
+            Some(own) => {
+                remove_orphans(&db)?;
+                // A look at what is here must work whatever others do.
+                if !(has_unsent && settings.read_only) {
+                    let machine = unlocked.identity.machine;
+                    catch_up(&source, (machine, &own), has_unsent, local, progress).await?;
+                }
+                own
+            }
             None => {
                 let known = anchors.saved.as_ref();
-                let mut state = State::new(db.reader()?, name_key, Hlc(0), Usage::default());
-                let local = (&mut state, &db, &blocks);
-                build(&source, (&unlocked, known), local, &settings, &env, progress).await?
+                build(&source, (&unlocked, known), local, &env, progress).await?
             }
         };
-        remove_orphans(&db)?;
         let position = Position::load(&reader)?.ok_or(Error::NoState)?;
         let seen = Seen::load(&reader)?.unwrap_or_default();
         if !settings.read_only {
             if !own.is_announced {
                 announce_life(&source, &unlocked, &own, position.hlc, &env).await?;
                 own.is_announced = true;
-                db.write(|txn| own.save(txn))?;
+                let is_fresh = seen.heads.is_empty();
+                db.write(|txn| {
+                    if is_fresh {
+                        claim_root(txn, position.hlc, &env)?;
+                    }
+                    own.save(txn)
+                })?;
             }
             let mut anchored = anchors.saved.clone().unwrap_or_default();
             let newest = unlocked.chain.newest();
@@ -110,7 +128,9 @@ impl Engine {
         let committer = Committer::load(&reader)?;
         let block_size = unlocked.chain.newest().body().block_size.into();
         let membership = Hash(*unlocked.chain.newest().hash());
-        let publisher = Publisher::new(unlocked.identity, membership, own, seen, anchors, reader);
+        let Unlocked { identity, master, chain } = unlocked;
+        let others = Others::new(master, chain, identity.machine);
+        let publisher = Publisher::new(identity, membership, own, seen, others, anchors, reader);
         let verifier = WriteVerifier(u64::from_le_bytes(env.random_array()));
         let numbers = Numbers {
             slot,
@@ -132,6 +152,8 @@ impl Engine {
             committer: tokio::sync::Mutex::new(committer),
             publisher: tokio::sync::Mutex::new(publisher),
             committed: AtomicU64::new(0),
+            // The first upload finds out.
+            has_unsent: AtomicBool::new(true),
             verifier,
             is_broken: AtomicBool::new(false),
             last_error: Mutex::new(None),
@@ -197,7 +219,6 @@ async fn build(
     source: &Source<'_>,
     (unlocked, anchors): (&Unlocked, Option<&Anchors>),
     (state, db, blocks): (&mut State, &Db, &Blocks),
-    settings: &Settings,
     env: &Env,
     progress: &dyn Progress,
 ) -> Result<OwnLog> {
@@ -232,6 +253,7 @@ async fn build(
     if let Some(anchors) = anchors {
         check_anchors(source, anchors, &folded).await?;
     }
+    let own_head = check_heads(source, machine, &folded).await?;
     let usage = count_usage(db)?;
     let slot = unlocked.chain.newest().member(machine).map_or(0, |m| m.slot);
     let last = folded.last_number.get(&u64::from(slot)).copied().unwrap_or(0);
@@ -243,7 +265,7 @@ async fn build(
         incarnation: Incarnation::random(env),
         next_seq: 0,
         last: Hash([0; 32]),
-        next_head: 0,
+        next_head: own_head.map_or(0, |head| head.counter + 1),
         next_checkpoint: source.next_checkpoint(machine).await?,
         since_checkpoint: 0,
         checkpoint: None,
@@ -251,17 +273,36 @@ async fn build(
         is_announced: false,
     };
     let hlc = state.hlc.max(created).next(env.now());
-    let seen = seen_of(&folded);
+    let seen = folded.seen();
     db.write(|txn| {
         Position { next_number, hlc, usage }.save(txn)?;
         seen.save(txn)?;
-        own.save(txn)?;
-        if folded.batches == 0 && !settings.read_only {
-            claim_root(txn, root, hlc, env)?;
-        }
-        Ok(())
+        own.save(txn)
     })?;
     Ok(own)
+}
+
+/// Checks that every log goes as far as its author says; answers the own head.
+async fn check_heads(source: &Source<'_>, own: MachineId, folded: &Folded) -> Result<Option<Head>> {
+    let mut own_head = None;
+    for member in &source.chain.newest().body().members {
+        let machine = member.machine;
+        let Some(head) = source.newest_head(machine).await? else { continue };
+        if let Some(last) = head.next_seq.checked_sub(1) {
+            let end = folded.heads.get(&(machine, head.incarnation));
+            if end.is_none_or(|end| end.seq < last) {
+                let seq = end.map_or(0, |end| end.seq + 1);
+                return Err(Error::Withheld { machine, seq });
+            }
+            if end.is_some_and(|end| end.seq == last && end.hash != head.last) {
+                return Err(Error::Fork { machine, seq: last });
+            }
+        }
+        if machine == own {
+            own_head = Some(head);
+        }
+    }
+    Ok(own_head)
 }
 
 /// Checks that the store still shows everything that this machine has seen.
@@ -291,12 +332,9 @@ fn root_inode(created: Hlc) -> Inode {
 }
 
 /// The root of a new namespace belongs to who first opens it.
-fn claim_root(
-    txn: &crate::meta::db::Txn<'_>,
-    mut root: Inode,
-    hlc: Hlc,
-    env: &Env,
-) -> crate::meta::db::Result<()> {
+fn claim_root(txn: &crate::meta::db::Txn<'_>, hlc: Hlc, env: &Env) -> crate::meta::db::Result<()> {
+    let Some(row) = txn.get(Table::Ino, Key::ino(ROOT))? else { return Ok(()) };
+    let (mut root, ..) = decode_inode_row(&row).map_err(|e| malformed(Table::Ino, e))?;
     let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
     let now = env.now();
     let op = Op::SetAttr {
@@ -314,12 +352,6 @@ fn claim_root(
     let mut w = crate::codec::Writer::new();
     crate::log::op::Group { hlc, ops: vec![op] }.encode(&mut w);
     txn.put(Table::Outbox, Key::Int(1), w.as_slice())
-}
-
-fn seen_of(folded: &Folded) -> Seen {
-    let mut heads: Vec<_> = folded.heads.values().copied().collect();
-    heads.sort_unstable_by_key(|dep| (dep.machine, dep.incarnation));
-    Seen { heads }
 }
 
 /// Writes the incarnation record that lets others find this life's log.
@@ -363,11 +395,11 @@ async fn announce_life(
 }
 
 /// Counts what there is.
-fn count_usage(db: &Db) -> Result<Usage> {
+pub(super) fn count_usage(db: &Db) -> Result<Usage> {
     let mut usage = Usage::default();
     db.reader()?.scan::<Error>(Table::Ino, |_, row| {
         let (inode, _, _) = decode_inode_row(row).map_err(|e| malformed(Table::Ino, e))?;
-        usage.bytes += inode.used;
+        usage.bytes = usage.bytes.saturating_add(inode.used).min(FILE_LEN_MAX);
         usage.inodes += 1;
         Ok(())
     })?;
@@ -385,10 +417,20 @@ fn remove_orphans(db: &Db) -> Result<()> {
         return Ok(());
     }
     Ok(db.write(|txn| {
+        let mut position = Position::load_in(txn)?;
         for ino in orphans {
+            if let Some(row) = txn.get(Table::Ino, Key::Int(ino))? {
+                let (inode, ..) = decode_inode_row(&row).map_err(|e| malformed(Table::Ino, e))?;
+                if let Some(position) = &mut position {
+                    position.usage.bytes = position.usage.bytes.saturating_sub(inode.used);
+                }
+            }
             txn.delete(Table::Ino, Key::Int(ino))?;
             txn.delete_patches(ino as u64, 0, u64::MAX)?;
             txn.delete(Table::Orphan, Key::Int(ino))?;
+        }
+        if let Some(position) = position {
+            position.save(txn)?;
         }
         Ok(())
     })?)

@@ -7,23 +7,27 @@
 use super::anchors::AnchorFile;
 use super::error::told;
 use super::identity::Identity;
+use super::others::Others;
 use super::{Error, Inner, Result};
 use crate::codec::Writer;
 use crate::crypto::{Context, SignatureKind, envelope, names};
-use crate::ids::{Hash, Hlc};
+use crate::ids::Hash;
 use crate::log::object_name;
 use crate::log::op::{GROUP_OPS_MAX, Group, Op};
-use crate::log::record::{Head, PackInfo};
+use crate::log::record::PackInfo;
 use crate::log::segment::{DEPS_MAX, Dep, GROUPS_LEN_MAX, Segment};
 use crate::meta::db::{Key, Reader, Table};
 use crate::meta::row::PackState;
 use crate::meta::singles::{OwnLog, Seen, Single};
 use crate::store::{PutMode, PutOutcome};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
-/// Heads with a number that is a multiple of this are kept, so that a machine
-/// that knows nothing finds the newest.
-const HEADS_KEPT_EVERY: u64 = 1024;
+/// How long a writer waits for a store that does not answer before it is told.
+const STORE_WAIT_MAX: Duration = Duration::from_secs(60);
+/// How long before the store is tried again meanwhile.
+const STORE_RETRY_DELAY: Duration = Duration::from_millis(500);
 
 /// What only the running upload touches.
 #[derive(Debug)]
@@ -32,6 +36,7 @@ pub(crate) struct Publisher {
     pub(super) membership: Hash,
     pub(super) own: OwnLog,
     pub(super) seen: Seen,
+    others: Others,
     anchors: AnchorFile,
     db: Reader,
 }
@@ -48,10 +53,11 @@ impl Publisher {
         membership: Hash,
         own: OwnLog,
         seen: Seen,
+        others: Others,
         anchors: AnchorFile,
         db: Reader,
     ) -> Self {
-        Self { identity, membership, own, seen, anchors, db }
+        Self { identity, membership, own, seen, others, anchors, db }
     }
 
     /// Where this life's log ends; nowhere before the first segment.
@@ -85,13 +91,6 @@ impl Inner {
         unmerged.into_iter().find(is_meant).map_or(Ok(()), |error| Err(told(error)))
     }
 
-    /// The same, unasked: what is damaged is not tried again before the next change.
-    pub(super) async fn sync_unasked(&self) -> Result<()> {
-        let is_worth_it =
-            |e: &Error| matches!(e, Error::Unmerged { source, .. } if source.is_out_of_reach());
-        self.upload().await?.into_iter().find(is_worth_it).map_or(Ok(()), Err)
-    }
-
     /// Commits, uploads and announces everything so far. Answers of which files the
     /// latest changes could not be, while all else was.
     pub(super) async fn upload(&self) -> Result<Vec<Error>> {
@@ -99,10 +98,15 @@ impl Inner {
             return Ok(Vec::new());
         }
         let result = self.publish().await;
-        let worst = match &result {
-            Ok(unmerged) => unmerged.first(),
-            Err(error) => Some(error),
+        let is_out_of_reach = |error: &Error| error.kind() == vfs::ErrorKind::Unavailable;
+        let (worst, tries_again) = match &result {
+            // What is damaged is not tried again, unasked, before the next change.
+            Ok(unmerged) => (unmerged.first(), unmerged.iter().any(is_out_of_reach)),
+            Err(error) => (Some(error), true),
         };
+        if tries_again {
+            self.has_unsent.store(true, Ordering::Release);
+        }
         *self.last_error.lock() = worst.map(ToString::to_string);
         result
     }
@@ -112,6 +116,8 @@ impl Inner {
         let (last_outbox, draft, unmerged) = {
             let mut committer = self.committer.lock().await;
             let unmerged = self.commit_for_upload(&mut committer).await?;
+            // What is committed from here on is for the next upload.
+            self.has_unsent.store(false, Ordering::Release);
             // A checkpoint says what the database says, the log what it may.
             let draft = match unmerged.is_empty() {
                 true => self.draft_checkpoint(&publisher.own)?,
@@ -121,6 +127,8 @@ impl Inner {
         };
         self.upload_packs().await?;
         let packs = self.blocks.packs_in(PackState::Uploaded);
+        let Publisher { others, seen, .. } = &mut *publisher;
+        others.check(&*self.store, self.blocks.keyring(), seen).await?;
         self.make_segments(&mut publisher, last_outbox, &packs)?;
         let is_new = self.send_segments(&mut publisher).await?;
         if let Some(draft) = draft {
@@ -290,43 +298,19 @@ impl Inner {
         Ok(true)
     }
 
-    async fn send_head(&self, publisher: &mut Publisher) -> Result<()> {
-        let keyring = self.blocks.keyring();
-        let (keys, own) = (keyring.current(), publisher.own);
-        let (machine, counter) = (publisher.identity.machine, own.next_head);
-        let head = Head {
-            namespace: keyring.namespace,
-            machine,
-            counter,
-            incarnation: own.incarnation,
-            next_seq: own.next_seq,
-            last: own.last,
-            hlc: Hlc(self.state.lock().hlc.0),
-            checkpoint: own.checkpoint,
-        };
-        let mut signed = head.encode();
-        publisher.identity.signing.sign_onto(SignatureKind::Head, &mut signed);
-        let context = Context::head(keyring.namespace, machine, counter);
-        let sealed = envelope::seal(&self.env, keys, &context, &signed)?;
-        let name = object_name(&names::head(keys, machine, counter));
-        self.store.put(&name, sealed.into(), PutMode::Overwrite).await?;
-        publisher.own.next_head += 1;
-        let own = publisher.own;
-        self.db.write(|txn| own.save(txn))?;
-        if let Some(previous) = counter.checked_sub(1)
-            && !previous.is_multiple_of(HEADS_KEPT_EVERY)
-        {
-            self.store.delete(&object_name(&names::head(keys, machine, previous))).await?;
+    /// Holds writers back while too much waits for the store, for a while even
+    /// while the store cannot be reached.
+    pub(super) async fn wait_for_store(&self) -> vfs::Result<()> {
+        let started = self.env.monotonic();
+        while self.blocks.unsent_bytes() > self.settings.dirty_max {
+            match self.sync_to_store(|_| false).await {
+                Err(error) if error.kind() != vfs::ErrorKind::Unavailable => return Err(error),
+                Err(error) if self.env.monotonic() > started + STORE_WAIT_MAX => return Err(error),
+                Err(_) => tokio::time::sleep(STORE_RETRY_DELAY).await,
+                Ok(()) => {}
+            }
         }
         Ok(())
-    }
-
-    /// Holds writers back while too much waits for the store.
-    pub(super) async fn wait_for_store(&self) -> vfs::Result<()> {
-        if self.blocks.unsent_bytes() <= self.settings.dirty_max {
-            return Ok(());
-        }
-        self.sync_to_store(|_| false).await
     }
 }
 

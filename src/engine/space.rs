@@ -37,20 +37,23 @@ impl Inner {
 
 impl Engine {
     pub(super) fn do_statfs(&self) -> Result<VolumeStat> {
-        let state = self.inner.state.lock();
-        let used = state.claimed_bytes();
-        let total = match self.inner.settings.quota_bytes {
-            Some(quota) => quota,
-            // A store on this machine is as large as its disk.
-            None => {
-                self.inner.store.space().map_or(UNLIMITED_BYTES, |free| used.saturating_add(free))
-            }
+        // Asks a disk, so not under the lock.
+        let room = self.inner.store.space();
+        let (usage, used) = {
+            let state = self.inner.state.lock();
+            (state.usage, state.claimed_bytes())
+        };
+        // A store on this machine is as large as its disk, a quota or not.
+        let room = room.unwrap_or(UNLIMITED_BYTES);
+        let bytes_free = match self.inner.settings.quota_bytes {
+            Some(quota) => quota.saturating_sub(used).min(room),
+            None => room,
         };
         Ok(VolumeStat {
-            bytes_total: total,
-            bytes_free: total.saturating_sub(used),
+            bytes_total: used.saturating_add(bytes_free),
+            bytes_free,
             inodes_total: INODES_TOTAL,
-            inodes_free: INODES_TOTAL - state.usage.inodes,
+            inodes_free: INODES_TOTAL.saturating_sub(usage.inodes),
         })
     }
 }

@@ -1,6 +1,7 @@
 //! What an engine tells about itself, and what it does when asked.
 
-use super::{Engine, Error, Result};
+use super::{Engine, Result};
+use crate::meta::db::Table;
 use crate::meta::row::PackState;
 use serde::Serialize;
 use std::sync::atomic::Ordering;
@@ -92,13 +93,26 @@ impl Engine {
             store: inner.store.location(),
             health,
             unsaved_bytes,
-            dirty_bytes: inner.blocks.unsent_bytes(),
+            dirty_bytes: inner.blocks.unsent_bytes() + self.unsent_log_bytes(),
             upload_queue: inner.blocks.packs_in(PackState::Closed).len() as u64,
             used_bytes: usage.bytes + unsaved_bytes,
             inodes: usage.inodes,
             cache: self.cache_stats(),
             last_error,
         }
+    }
+
+    /// Bytes of ops that the store has not confirmed.
+    fn unsent_log_bytes(&self) -> u64 {
+        let bytes = self
+            .inner
+            .db
+            .reader()
+            .and_then(|db| Ok(db.bytes_in(Table::Outbox)? + db.bytes_in(Table::Sending)?));
+        bytes.unwrap_or_else(|error| {
+            log::warn!("the length of the outbox is unknown: {error}");
+            0
+        })
     }
 
     /// What the caches hold and did.
@@ -153,12 +167,8 @@ impl Engine {
             return Ok(());
         }
         match self.sync().await {
-            Err(Error::Store(error)) if error.kind().is_transient() => {
+            Err(error) if error.kind() == vfs::ErrorKind::Unavailable => {
                 log::warn!("not everything is uploaded, the next run goes on: {error}");
-                Ok(())
-            }
-            Err(Error::Unmerged { ino, source }) if source.is_out_of_reach() => {
-                log::warn!("inode {ino} is not uploaded, the next run goes on: {source}");
                 Ok(())
             }
             other => other,

@@ -22,6 +22,9 @@ enum State {
     System { buffer: Box<[u8; BUFFER_LEN]>, used: usize },
     /// The output of BLAKE3 over a seed.
     Seeded(Box<blake3::OutputReader>),
+    /// Bytes that are known, each handed out once.
+    #[cfg(test)]
+    Known(std::collections::VecDeque<u8>),
 }
 
 impl Random {
@@ -39,10 +42,22 @@ impl Random {
         Self { state: Mutex::new(State::Seeded(Box::new(reader))) }
     }
 
+    /// Hands out known bytes; a test that asks for more fails.
+    #[cfg(test)]
+    pub(super) fn known(bytes: &[u8]) -> Self {
+        Self { state: Mutex::new(State::Known(bytes.to_vec().into())) }
+    }
+
     /// Fills `out`.
     pub fn fill(&self, out: &mut [u8]) {
         match &mut *self.state.lock() {
             State::Seeded(reader) => reader.fill(out),
+            #[cfg(test)]
+            State::Known(bytes) => {
+                assert!(bytes.len() >= out.len(), "more random bytes are asked for than known");
+                let taken: Vec<u8> = bytes.drain(..out.len()).collect();
+                out.copy_from_slice(&taken);
+            }
             State::System { .. } if out.len() > BUFFER_LEN => system_fill(out),
             State::System { buffer, used } => {
                 if BUFFER_LEN - *used < out.len() {

@@ -1,15 +1,14 @@
 //! Keys, names, sealed objects and blocks against the vectors, both ways.
 
-use super::{Vector, vectors};
+use super::{Vector, epoch_keys, namespace_keys, ns, vectors};
 use crate::crypto::block::{self, BlockHead, BlockType};
 use crate::crypto::compress::Codec;
 use crate::crypto::envelope::{self, Fresh};
 use crate::crypto::ids::hex;
 use crate::crypto::kdf::{Argon2Params, argon2id, derive, extract};
 use crate::crypto::{
-    BlockId, Context, Epoch, EpochKeys, EpochSecret, Incarnation, Key32, MachineId, MasterKey,
-    NamespaceId, NamespaceKeys, PackId, PublicKey, SignatureKind, SigningKey, VaultId,
-    context::pack_context, names,
+    BlockId, Context, Epoch, Incarnation, Key32, MachineId, MasterKey, PackId, PublicKey,
+    SignatureKind, SigningKey, VaultId, context::pack_context, names,
 };
 use serde_json::Value;
 
@@ -20,19 +19,6 @@ fn key(vector: &Value, name: &str) -> Key32 {
 fn master() -> MasterKey {
     let keys = &vectors()["keys"];
     MasterKey::new(VaultId(keys.array("vault_id")), key(keys, "mk"))
-}
-
-fn ns() -> NamespaceId {
-    NamespaceId(vectors()["keys"].array("ns_id"))
-}
-
-fn namespace_keys() -> NamespaceKeys {
-    NamespaceKeys::new(key(&vectors()["keys"], "nsk"))
-}
-
-fn epoch_keys(epoch: u64) -> EpochKeys {
-    let vector = &vectors()["keys"]["epochs"][usize::try_from(epoch).unwrap()];
-    EpochKeys::new(ns(), Epoch(vector.small("epoch")), &EpochSecret::new(key(vector, "es")))
 }
 
 fn assert_key(derived: &Key32, vector: &Value, name: &str) {

@@ -11,6 +11,8 @@ pub const TARGET_LEN_MAX: usize = 4095;
 pub const INLINE_LEN_MAX: usize = 3584;
 /// Longest extended attribute, bytes (Linux `XATTR_SIZE_MAX`).
 pub const XATTR_LEN_MAX: usize = 65_536;
+/// Longest file, bytes, holes counted; and the most bytes one may use.
+pub const FILE_LEN_MAX: u64 = 1 << 62;
 /// Deepest manifest: 256^5 blocks are more than 2^63 bytes.
 pub const DEPTH_MAX: u8 = 5;
 /// Most ops in one group.
@@ -350,8 +352,8 @@ impl Op {
             4 => Self::Remove { link: LinkId(r.array("link")?), time: r.time("time")? },
             5 => Self::Write {
                 ino: ino(r)?,
-                size: r.u64("size")?,
-                used: r.u64("used")?,
+                size: file_len(r, "size")?,
+                used: file_len(r, "used")?,
                 mtime: r.time("mtime")?,
                 ctime: r.time("ctime")?,
                 content: Content::decode(r)?,
@@ -392,7 +394,18 @@ fn ino(r: &mut Reader<'_>) -> Result<u64> {
     Ok(ino)
 }
 
-fn mode(r: &mut Reader<'_>) -> Result<u16> {
+/// A length, bounded so that sums of a few do not overflow.
+pub(crate) fn file_len(r: &mut Reader<'_>, field: &'static str) -> Result<u64> {
+    let at = r.offset();
+    let len = r.u64(field)?;
+    if len > FILE_LEN_MAX {
+        return Err(r.error_at(at, field, Problem::Unknown { value: len }));
+    }
+    Ok(len)
+}
+
+/// Permission bits.
+pub(crate) fn mode(r: &mut Reader<'_>) -> Result<u16> {
     let at = r.offset();
     let mode = r.u16("mode")?;
     if mode > 0o7777 {

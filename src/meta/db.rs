@@ -80,6 +80,19 @@ impl Error {
         matches!(self, Self::Sqlite { source, .. }
             if source.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull))
     }
+
+    /// Whether the file is damaged, as opposed to out of reach.
+    #[must_use]
+    pub fn is_damaged(&self) -> bool {
+        use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
+        match self {
+            Self::Sqlite { source, .. } => {
+                matches!(source.sqlite_error_code(), Some(DatabaseCorrupt | NotADatabase))
+            }
+            Self::Seal { .. } | Self::Row { .. } | Self::Foreign { .. } => true,
+            Self::TooNew { .. } | Self::OldSqlite { .. } => false,
+        }
+    }
 }
 
 /// Shorthand for a database result.

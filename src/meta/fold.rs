@@ -288,6 +288,9 @@ impl State {
                 Ok(())
             }
             Op::SetAttr { ino, mode, uid, gid, atime, mtime, ctime } => {
+                if atime.is_some() {
+                    self.forget_read(ino);
+                }
                 let inode = self.must_change(ino)?;
                 inode.mode = mode.unwrap_or(inode.mode);
                 inode.uid = uid.unwrap_or(inode.uid);

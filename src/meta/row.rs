@@ -3,12 +3,15 @@
 
 use crate::codec::{DecodeError, Problem, Reader, Result, Writer};
 use crate::ids::{LinkId, PackId};
-use crate::log::op::{Content, Node, XATTR_LEN_MAX, xattr_name};
+use crate::log::op::{Content, Node, XATTR_LEN_MAX, file_len, mode, xattr_name};
 use crate::log::record::PackInfo;
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use vfs::{Name, Timestamp};
+
+#[cfg(test)]
+mod tests;
 
 /// Extended attributes of one inode, names and values together, bytes (as ext4
 /// and XFS allow in practice).
@@ -98,12 +101,12 @@ impl Inode {
     pub fn decode(r: &mut Reader<'_>) -> Result<Self> {
         Ok(Self {
             node: Node::decode(r)?,
-            mode: r.u16("mode")?,
+            mode: mode(r)?,
             uid: r.u32("uid")?,
             gid: r.u32("gid")?,
             nlink: r.u32("nlink")?,
-            size: r.u64("size")?,
-            used: r.u64("used")?,
+            size: file_len(r, "size")?,
+            used: file_len(r, "used")?,
             atime: r.time("atime")?,
             mtime: r.time("mtime")?,
             ctime: r.time("ctime")?,

@@ -20,7 +20,17 @@ pub trait Single: Sized {
 
     /// Reads it from the database.
     fn load(db: &Reader) -> db::Result<Option<Self>> {
-        let Some(row) = db.get(Table::Single, Key::Int(Self::KEY))? else { return Ok(None) };
+        Self::parse(db.get(Table::Single, Key::Int(Self::KEY))?)
+    }
+
+    /// Reads it as a transaction sees it.
+    fn load_in(txn: &Txn<'_>) -> db::Result<Option<Self>> {
+        Self::parse(txn.get(Table::Single, Key::Int(Self::KEY))?)
+    }
+
+    /// Reads a row.
+    fn parse(row: Option<Vec<u8>>) -> db::Result<Option<Self>> {
+        let Some(row) = row else { return Ok(None) };
         let mut r = Decoder::new(&row);
         let value = Self::decode(&mut r);
         let value = value.and_then(|value| r.finish("row").map(|()| value));

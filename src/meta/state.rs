@@ -12,15 +12,18 @@ use super::row::{Dent, Inode};
 use crate::codec::{DecodeError, Reader as Decoder, Writer};
 use crate::data::file::FileState;
 use crate::ids::{Hlc, LinkId};
-use crate::log::op::{Group, Op};
+use crate::log::op::{GROUP_OPS_MAX, Group, Op};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Bound;
 use std::sync::Arc;
+use vfs::Timestamp;
 
 /// Clean inodes kept in memory before the oldest are dropped.
 const CLEAN_INODES_MAX: usize = 40_000;
 /// Clean directory entries kept in memory.
 const CLEAN_DENTS_MAX: usize = 60_000;
+/// Reads remembered at most; what is read beyond keeps its access time.
+const READS_MAX: usize = 20_000;
 /// The root directory.
 pub const ROOT: u64 = 1;
 
@@ -182,6 +185,8 @@ pub struct State {
     frozen_links: Arc<HashMap<LinkId, Option<DentKey>>>,
     clean_dents: quick_cache::unsync::Cache<DentKey, Option<Dent>>,
     groups: Vec<u8>,
+    /// Access times of reads that nothing has recorded yet.
+    reads: HashMap<u64, Timestamp>,
     /// The time of the last op.
     pub hlc: Hlc,
     /// Changes so far; a commit covers all up to some number.
@@ -214,6 +219,7 @@ impl State {
             frozen_links: Arc::default(),
             clean_dents: quick_cache::unsync::Cache::new(CLEAN_DENTS_MAX),
             groups: Vec::new(),
+            reads: HashMap::new(),
             hlc,
             seq: 0,
             dirty_bytes: 0,
@@ -379,10 +385,62 @@ impl State {
         Ok(self.children(start, 4)?.0.is_empty())
     }
 
+    // ------------------------------------------------------------- reads --
+
+    /// Notes that an inode was read. That alone is nothing to save or to upload: it
+    /// is recorded with the next change of anything, as `lazytime` does on ext4.
+    pub fn touch_atime(&mut self, ino: u64, time: Timestamp) {
+        if self.reads.len() < READS_MAX || self.reads.contains_key(&ino) {
+            self.reads.insert(ino, time);
+        }
+    }
+
+    /// When an inode was read, if that is not recorded yet.
+    #[must_use]
+    pub fn read_at(&self, ino: u64) -> Option<Timestamp> {
+        self.reads.get(&ino).copied()
+    }
+
+    /// Forgets that an inode was read, because its access time was set.
+    pub(super) fn forget_read(&mut self, ino: u64) {
+        self.reads.remove(&ino);
+    }
+
+    /// Records the access times of reads, if there is anything else to record.
+    pub fn record_reads(&mut self, now: Timestamp) -> Result<()> {
+        if self.is_clean() {
+            return Ok(());
+        }
+        let mut reads: Vec<_> = std::mem::take(&mut self.reads).into_iter().collect();
+        reads.sort_unstable_by_key(|(ino, _)| *ino);
+        let mut ops = Vec::new();
+        for (ino, time) in reads {
+            let Some(slot) = self.change(ino)? else { continue };
+            slot.inode.atime = time;
+            if slot.is_nameless() {
+                continue;
+            }
+            ops.push(Op::SetAttr {
+                ino,
+                mode: None,
+                uid: None,
+                gid: None,
+                atime: Some(time),
+                mtime: None,
+                ctime: slot.inode.ctime,
+            });
+            if ops.len() == GROUP_OPS_MAX {
+                self.record(std::mem::take(&mut ops), now);
+            }
+        }
+        self.record(ops, now);
+        Ok(())
+    }
+
     // ------------------------------------------------------------ commit --
 
     /// Records what a call did, for the log.
-    pub fn record(&mut self, ops: Vec<Op>, now: vfs::Timestamp) {
+    pub fn record(&mut self, ops: Vec<Op>, now: Timestamp) {
         self.seq += 1;
         if ops.is_empty() {
             return;

@@ -281,6 +281,10 @@ impl BlobStore for FaultStore {
         self.inner.capabilities()
     }
 
+    fn space(&self) -> Option<u64> {
+        self.inner.space()
+    }
+
     fn location(&self) -> String {
         self.inner.location()
     }

@@ -260,6 +260,12 @@ impl BlobStore for FileStore {
         }
     }
 
+    fn space(&self) -> Option<u64> {
+        // What anybody may use, without what the disk keeps for root.
+        let stat = rustix::fs::fstatvfs(&self.root).ok()?;
+        Some(stat.f_bavail.saturating_mul(stat.f_frsize))
+    }
+
     fn location(&self) -> String {
         url_of(&self.path)
     }

@@ -4,8 +4,12 @@
 use super::VaultError;
 use super::crockford;
 use super::header::VaultHeader;
+use crate::codec::{Reader, Writer};
 use crate::crypto::{PublicKey, VaultId};
 use std::fmt;
+
+const MAGIC: &[u8; 8] = b"TGCFSPIN";
+const VERSION: u8 = 1;
 
 /// Characters of a fingerprint: 100 bits.
 const FINGERPRINT_DIGITS: usize = 20;
@@ -27,6 +31,27 @@ impl Pin {
     pub fn of(header: &VaultHeader) -> Self {
         let (vault, owner) = (header.vault(), *header.owner());
         Self { vault, owner, generation: header.generation() }
+    }
+
+    /// The bytes to keep.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut w = Writer::new();
+        w.raw(MAGIC).u8(VERSION).raw(&self.vault.0).raw(self.owner.as_bytes());
+        w.u64(self.generation);
+        w.into_vec()
+    }
+
+    /// Reads what was kept; `None` if it is something else.
+    #[must_use]
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        let mut r = Reader::new(bytes);
+        let is_ours = r.array("magic") == Ok(*MAGIC) && r.u8("version") == Ok(VERSION);
+        let vault = VaultId(r.array("vault").ok()?);
+        let owner = PublicKey::from_bytes(&r.array("owner").ok()?).ok()?;
+        let generation = r.u64("generation").ok()?;
+        r.finish("pin").ok()?;
+        is_ours.then_some(Self { vault, owner, generation })
     }
 
     /// What people compare.

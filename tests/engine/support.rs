@@ -1,12 +1,17 @@
 //! A vault in memory and engines over it.
 
+use bytes::Bytes;
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use tgcryptfs::crypto::kdf::Argon2Params;
 use tgcryptfs::engine::{Creation, Engine, Error, Settings, Silent, create_vault};
 use tgcryptfs::env::Env;
-use tgcryptfs::store::{BlobStore, MemoryStore};
+use tgcryptfs::store::{BlobStore, MemoryStore, ObjectName};
 use tgcryptfs::vault::{Credential, Passphrase};
+use vfs::{
+    At, Context, Cred, Dac, IfExists, Ino, Name, OpenFlags, SetAttr, Stability, Vfs, WriteAt,
+};
 
 /// A vault, and a place for the state of machines.
 pub(crate) struct World {
@@ -53,6 +58,27 @@ impl World {
         Engine::open(self.store.clone(), &credential(), settings, env, &Silent).await
     }
 
+    /// Opens the vault with other settings than usual.
+    pub(crate) async fn open_with(
+        &self,
+        machine: &str,
+        change: impl FnOnce(&mut Settings),
+    ) -> Result<Engine, Error> {
+        let mut settings = self.settings(machine);
+        change(&mut settings);
+        Engine::open(self.store.clone(), &credential(), settings, self.env.clone(), &Silent).await
+    }
+
+    /// Every name in the store.
+    pub(crate) async fn names(&self) -> BTreeSet<ObjectName> {
+        self.store.list("").await.unwrap().into_iter().map(|object| object.name).collect()
+    }
+
+    /// Keeps a machine's files as they are, to be put back.
+    pub(crate) fn backup(&self, from: &str, to: &str) {
+        copy_tree(&self.dir.path().join(from), &self.dir.path().join(to));
+    }
+
     /// Opens what a crash of the machine would leave: its files as they are now.
     pub(crate) async fn crash(&self, from: &str, to: &str) -> Engine {
         copy_tree(&self.dir.path().join(from), &self.dir.path().join(to));
@@ -81,4 +107,52 @@ pub(crate) fn run<T>(future: impl Future<Output = T>) -> T {
         .build()
         .unwrap()
         .block_on(future)
+}
+
+fn context(cred: &Cred) -> Context<'_> {
+    Context { cred, dac: Dac::Delegated, op: None }
+}
+
+/// Bytes that neither compress nor repeat.
+pub(crate) fn noise(len: usize, seed: u64) -> Vec<u8> {
+    let mut out = vec![0; len];
+    blake3::Hasher::new().update(&seed.to_le_bytes()).finalize_xof().fill(&mut out);
+    out
+}
+
+/// Makes or replaces a file in the root directory.
+pub(crate) async fn write(
+    engine: &Engine,
+    name: &str,
+    data: Vec<u8>,
+    wanted: Stability,
+) -> vfs::Result<()> {
+    let cred = Cred::root();
+    let (cx, name) = (context(&cred), Name::new(name.as_bytes()).unwrap());
+    let attr = SetAttr { mode: Some(0o644), ..SetAttr::default() };
+    let flags = OpenFlags { truncate: true, ..OpenFlags::READ_WRITE };
+    let made = engine.create(cx, Ino::ROOT, name, &attr, IfExists::Reuse, Some(flags)).await?;
+    let handle = made.handle.unwrap();
+    let data = Bytes::from(data).into();
+    engine.write(cx, At::Open(&handle), WriteAt::Offset(0), data, wanted).await.map(drop)
+}
+
+/// Everything in a file of the root directory.
+pub(crate) async fn read(engine: &Engine, name: &str) -> vfs::Result<Vec<u8>> {
+    let cred = Cred::root();
+    let cx = context(&cred);
+    let attr = engine.lookup(cx, Ino::ROOT, Name::new(name.as_bytes()).unwrap()).await?.attr;
+    let mut out = Vec::new();
+    while (out.len() as u64) < attr.size {
+        let part = engine.read(cx, At::Ino(attr.ino), out.len() as u64, 1 << 20).await?;
+        out.extend_from_slice(&part.data.into_contiguous());
+    }
+    Ok(out)
+}
+
+/// Removes a file of the root directory.
+pub(crate) async fn remove(engine: &Engine, name: &str) -> vfs::Result<()> {
+    let cred = Cred::root();
+    let name = Name::new(name.as_bytes()).unwrap();
+    engine.unlink(context(&cred), Ino::ROOT, name).await.map(drop)
 }

@@ -37,6 +37,8 @@ use std::pin::Pin;
 pub struct Profile {
     /// [`crate::Dac::Enforce`] is honoured for any caller a case names.
     pub enforces_dac: bool,
+    /// So is every other [`crate::Dac`]; through a kernel, who decides is settled.
+    pub chooses_dac: bool,
     /// Aligned holes at least this long are reported as holes; 0: never.
     pub hole_granularity: u64,
     /// [`crate::IfExists::SameVerifier`] works.
@@ -47,6 +49,11 @@ pub struct Profile {
     pub exact_times: bool,
     /// [`crate::Attr::change`] is filled in.
     pub has_change: bool,
+    /// [`crate::Attr::btime`] is filled in.
+    pub has_btime: bool,
+    /// A write that does not fit below the longest length is refused altogether; a
+    /// kernel writes as much as fits, as POSIX says.
+    pub refuses_whole_writes: bool,
     /// Also run the cases that take tens of thousands of operations.
     pub slow: bool,
 }
@@ -57,11 +64,14 @@ impl Profile {
     pub const fn full(hole_granularity: u64) -> Self {
         Self {
             enforces_dac: true,
+            chooses_dac: true,
             hole_granularity,
             exclusive_create: true,
             by_inode: true,
             exact_times: true,
             has_change: true,
+            has_btime: true,
+            refuses_whole_writes: true,
             slow: true,
         }
     }

@@ -105,7 +105,7 @@ fn open_flags_follow_the_access_mode() {
         (read, write, truncate)
     };
     assert_eq!(of(libc::O_RDONLY, false), (true, false, false));
-    assert_eq!(of(libc::O_RDONLY | libc::O_TRUNC, false), (true, false, false));
+    assert_eq!(of(libc::O_RDONLY | libc::O_TRUNC, false), (true, false, true));
     assert_eq!(of(libc::O_WRONLY | libc::O_APPEND, false), (false, true, false));
     assert_eq!(of(libc::O_RDWR | libc::O_TRUNC, false), (true, true, true));
     assert_eq!(of(libc::O_WRONLY, true), (true, true, false), "the kernel reads pages");

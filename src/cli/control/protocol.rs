@@ -10,7 +10,7 @@ use std::io::{self, BufRead, Read, Write};
 use std::time::Duration;
 
 /// Longest request, bytes. The longest real one has a few dozen.
-pub(super) const REQUEST_LEN_MAX: usize = 4 << 10;
+pub const REQUEST_LEN_MAX: usize = 4 << 10;
 /// Longest event, bytes: a report of a check may list many problems.
 const EVENT_LEN_MAX: usize = 8 << 20;
 /// Advances are gathered for this long, so that progress costs nothing.
@@ -19,7 +19,7 @@ const ADVANCE_EVERY: Duration = Duration::from_millis(100);
 /// What a command asks of the daemon.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "request", rename_all = "snake_case", deny_unknown_fields)]
-pub(in crate::cli) enum Request {
+pub enum Request {
     /// How it is.
     Status,
     /// Upload everything.
@@ -57,7 +57,7 @@ enum Event {
 }
 
 /// Reads one line of at most `len_max` bytes; `None` at the end of the stream.
-pub(super) fn read_line(stream: &mut impl BufRead, len_max: usize) -> io::Result<Option<Vec<u8>>> {
+pub fn read_line(stream: &mut impl BufRead, len_max: usize) -> io::Result<Option<Vec<u8>>> {
     let mut line = Vec::new();
     stream.take(len_max as u64 + 1).read_until(b'\n', &mut line)?;
     match line.pop() {
@@ -80,7 +80,7 @@ pub(super) fn write_line(stream: &mut impl Write, value: &impl Serialize) -> io:
 
 /// Why there is no result.
 #[derive(Debug)]
-pub(in crate::cli) enum NoResult {
+pub enum NoResult {
     /// The other side said why.
     Failed(Failure),
     /// The other side went away, or does not speak this protocol.
@@ -88,10 +88,7 @@ pub(in crate::cli) enum NoResult {
 }
 
 /// Passes events on to `progress` until the last, and gives that as a result.
-pub(in crate::cli) fn read_events(
-    stream: &mut impl BufRead,
-    progress: &dyn Progress,
-) -> Result<Value, NoResult> {
+pub fn read_events(stream: &mut impl BufRead, progress: &dyn Progress) -> Result<Value, NoResult> {
     loop {
         let line = read_line(stream, EVENT_LEN_MAX).map_err(NoResult::Broken)?;
         let line = line.ok_or_else(|| NoResult::Broken(io::ErrorKind::UnexpectedEof.into()))?;

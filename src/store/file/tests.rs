@@ -49,6 +49,18 @@ fn objects_are_spread_and_private() {
 }
 
 #[test]
+fn room_is_the_disks() {
+    let (store, dir) = new();
+    let space = store.space().unwrap();
+    let stat = rustix::fs::statvfs(dir.path()).unwrap();
+    let total = stat.f_blocks * stat.f_frsize;
+    assert!(space > 0 && space <= total, "{space} bytes of {total}");
+    // Others write meanwhile, but not that much.
+    let available = stat.f_bavail * stat.f_frsize;
+    assert!(space.abs_diff(available) < total / 10, "{space} bytes, {available} bytes");
+}
+
+#[test]
 fn everything_is_there_after_reopening() {
     let (store, _dir) = new();
     let names = [name("a"), name("b"), ObjectName::vault(1)];

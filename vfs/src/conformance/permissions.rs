@@ -9,6 +9,7 @@ use crate::{
 use bytes::Bytes;
 
 const ENFORCES: fn(&Profile) -> bool = |profile| profile.enforces_dac;
+const CHOOSES: fn(&Profile) -> bool = |profile| profile.enforces_dac && profile.chooses_dac;
 
 super::list! { "permissions":
     looking_up_needs_search_permission if ENFORCES,
@@ -35,8 +36,8 @@ super::list! { "permissions":
     lengths_need_write_permission if ENFORCES,
     access_reports_what_is_granted if ENFORCES,
     devices_are_roots_to_make if ENFORCES,
-    an_nfs_owner_always_reads_and_writes if ENFORCES,
-    delegated_means_that_the_kernel_has_checked if ENFORCES,
+    an_nfs_owner_always_reads_and_writes if CHOOSES,
+    delegated_means_that_the_kernel_has_checked if CHOOSES,
 }
 
 fn alice() -> Cred {
@@ -95,6 +96,8 @@ async fn looking_up_needs_search_permission<V: Vfs>(t: &Fixture<V>) -> Verdict {
 async fn changing_a_directory_needs_write_permission<V: Vfs>(t: &Fixture<V>) -> Verdict {
     let dir = t.dir("d").await?;
     let ino = t.file_in(dir, "f").await?;
+    // Or Linux keeps others from linking it (`protected_hardlinks`), another rule.
+    t.set(ino, &with_mode(0o666)).await?;
     t.dir_in(dir, "sub").await?;
     let eve = eve();
     let cx = t.as_user(&eve);

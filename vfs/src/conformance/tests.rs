@@ -58,16 +58,21 @@ fn what_cannot_be_shown_is_skipped_and_said() {
     let clock = ManualClock::new(1_800_000_000);
     let profile = Profile {
         enforces_dac: false,
+        chooses_dac: false,
         hole_granularity: 0,
         exclusive_create: false,
         by_inode: false,
         exact_times: false,
         has_change: false,
+        has_btime: false,
+        refuses_whole_writes: false,
         slow: false,
     };
     let report = block_on(run_all(&profile, || model(4096, &clock)));
     report.assert_passed();
     assert!(report.skipped.contains(&"permissions::root_overrides".to_owned()));
+    let chosen = "permissions::delegated_means_that_the_kernel_has_checked";
+    assert!(report.skipped.contains(&chosen.to_owned()));
     assert!(report.skipped.contains(&"tree::an_exclusive_create_is_exclusive".to_owned()));
 }
 

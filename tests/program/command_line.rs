@@ -1,12 +1,11 @@
 //! The command line as a user types it, for what needs no vault.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
-
+use super::support::{Finished, PROGRAM};
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 
 /// A home directory of its own, with nothing of the caller's environment.
 struct Home {
@@ -31,33 +30,13 @@ impl Home {
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_tgcryptfs"));
+        let mut command = Command::new(PROGRAM);
         command.args(arguments).env_clear().env("HOME", self.dir.path()).stdin(Stdio::null());
         command
     }
 
     fn run(&self, arguments: &[&str]) -> Finished {
         Finished::of(&self.command(arguments).output().unwrap())
-    }
-}
-
-struct Finished {
-    code: i32,
-    stdout: String,
-    stderr: String,
-}
-
-impl Finished {
-    fn of(output: &Output) -> Self {
-        Self {
-            code: output.status.code().unwrap(),
-            stdout: String::from_utf8(output.stdout.clone()).unwrap(),
-            stderr: String::from_utf8(output.stderr.clone()).unwrap(),
-        }
-    }
-
-    fn first_error(&self) -> &str {
-        self.stderr.lines().next().unwrap_or_default()
     }
 }
 

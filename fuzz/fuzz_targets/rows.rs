@@ -1,0 +1,37 @@
+//! Rows of the local database, and of checkpoints; names of cached packs.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use tgcryptfs::crypto::PackId;
+use tgcryptfs::data::file::Patches;
+use tgcryptfs::data::pack::{decode_entry, encode_entry};
+use tgcryptfs::data::parts::parse_pack_id;
+use tgcryptfs::meta::row::{BlockPlace, Dent, Inode, PackRow};
+use tgcryptfs::meta::singles::{OwnLog, Position, Seen, Single};
+use tgcryptfs::meta::state::{decode_inode_row, encode_slot};
+use tgcryptfs_fuzz::{canonical, canonical_part};
+
+const PACK: PackId = PackId([8; 16]);
+
+fuzz_target!(|input: &[u8]| {
+    let Some((which, input)) = input.split_first() else { return };
+    match which % 11 {
+        0 => canonical_part(input, Inode::decode, Inode::encode),
+        1 => canonical(input, decode_inode_row, |(inode, parent, has_patches)| {
+            encode_slot(inode, *parent, *has_patches)
+        }),
+        2 => canonical(input, Dent::decode, Dent::encode),
+        3 => canonical(input, |input| PackRow::decode(PACK, input), PackRow::encode),
+        4 => canonical(input, BlockPlace::decode, BlockPlace::encode),
+        5 => canonical_part(input, |r| decode_entry(r, PACK), |entry, w| encode_entry(w, entry)),
+        6 => canonical_part(input, Position::decode, Position::encode),
+        7 => canonical_part(input, OwnLog::decode, OwnLog::encode),
+        8 => canonical_part(input, Seen::decode, Seen::encode),
+        9 => canonical(input, Patches::decode, |(offset, bytes)| Patches::encode(*offset, bytes)),
+        _ => {
+            let Ok(text) = std::str::from_utf8(input) else { return };
+            canonical(input, |_| parse_pack_id(text).ok_or(()), |id| id.to_string().into_bytes());
+        }
+    }
+});

@@ -1,0 +1,85 @@
+#!/usr/bin/env python3
+"""Writes what the fuzz targets start from into fuzz/corpus: the golden vectors, in
+the form in which each target takes its input."""
+
+import json
+import pathlib
+import struct
+
+ROOT = pathlib.Path(__file__).parent.parent
+VECTORS = json.loads((ROOT / "tests/golden/v1/vectors.json").read_text())
+x = bytes.fromhex
+
+
+def seeds():
+    segment = x(VECTORS["segment"]["body"])
+    groups = segment[117 + 4 + 64 + 8 + 8 + 4 :]
+    yield "log", b"\0" + segment
+    yield "log", b"\1" + groups
+    for which, record in [(2, "head"), (3, "incarnation"), (4, "checkpoint")]:
+        yield "log", bytes([which]) + x(VECTORS[record]["body"])
+    for content in VECTORS["content"]:
+        yield "log", b"\6" + x(content["bytes"])
+    # The first op, and what is left of the ops behind it.
+    yield "log", b"\5" + groups[12:]
+
+    for node in VECTORS["manifest"]:
+        yield "manifest", bytes([node["level"]]) + x(node["bytes"])
+
+    pack = VECTORS["pack"]
+    directory = struct.pack("<QI", pack["dir_offset"], 3) + x(pack["dir_plain"])
+    trailer = struct.pack("<QII20x", pack["dir_offset"], pack["dir_len"], 3)
+    yield "packs", directory
+    yield "packs", struct.pack("<QI", len(pack["bytes"]) // 2, 0) + trailer
+
+    for row in VECTORS["checkpoint_tree"]["rows"][:3]:
+        yield "rows", b"\0" + x(row["value"])
+        yield "rows", b"\1" + x(row["value"]) + struct.pack("<QB", 1, 0)
+    yield "rows", b"\2" + struct.pack("<16sQBI", b"l" * 16, 2, 1, 4) + b"name"
+    yield "rows", b"\3" + struct.pack("<BIQ32s", 4, 1, 1280, b"h" * 32)
+    yield "rows", b"\4" + bytes(34)
+    yield "rows", b"\5" + x(pack["dir_plain"])[4:54]
+    for which, length in [(6, 32), (7, 72), (8, 4)]:
+        yield "rows", bytes([which]) + bytes(length)
+    yield "rows", b"\x09" + struct.pack("<QI", 1 << 20, 3) + b"abc"
+    yield "rows", b"\x0a" + pack["pack_id"].encode()
+
+    yield "vault_header", x(VECTORS["vault_header"]["bytes"])
+    yield "membership", bytes(4) + x(VECTORS["membership"]["body"])[94 + 4 :]
+    for code in VECTORS["recovery"]:
+        yield "recovery_code", code["text"].encode()
+    yield "recovery_code", b"0123456789abcdef"
+
+    for block in VECTORS["blocks"]:
+        head = struct.pack("<BBI", block["type"] == 0x30, block["codec"], block["plain_len"])
+        yield "blocks", head + x(block["body"])
+
+    for which in range(7):
+        yield "sealed", bytes([which]) + struct.pack("<I1020s", 32, b"p" * 32)
+        yield "sealed", bytes([which]) + b"e" * 32
+
+    owner = x(VECTORS["keys"]["owner_pk"])
+    yield "identity", b"TGCFSPIN\1" + bytes(16) + owner + bytes(8)
+    yield "identity", bytes(64)
+
+    for line in [
+        '{"request":"status"}',
+        '{"request":"sync","is_full":true}',
+        '{"event":"begin","what":"x","total":10}\n{"event":"advance","n":3}',
+        '{"event":"failed","code":5,"lines":["a","b"]}',
+        '{"event":"end"}\n{"event":"done","result":{"a":[1,null]}}',
+    ]:
+        yield "control", line.encode() + b"\n"
+
+    for path in sorted((ROOT / "configs").iterdir()):
+        yield "config", path.read_bytes()
+    yield "config", b"10 GiB"
+    yield "store_names", b"vault.7"
+    yield "store_names", pack["name"].encode()
+    yield "store_names", b"file:///srv/vault"
+
+
+for number, (target, seed) in enumerate(seeds()):
+    folder = ROOT / "fuzz/corpus" / target
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"seed-{number:03}").write_bytes(seed)

@@ -1,0 +1,19 @@
+//! The program as its users run it: the real binary, real kernel mounts, stores in
+//! directories. Each test has a home directory, store and mount points of its own, and
+//! takes its mounts and daemons down however it ends.
+//!
+//! They need `/dev/fuse`, and root or `fusermount3`; what needs root says so and is
+//! left out without it.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+#![expect(clippy::disallowed_methods, reason = "these tests run in real time")]
+
+mod program {
+    mod command_line;
+    mod errors;
+    mod kill;
+    mod lifecycle;
+    mod round_trip;
+    mod support;
+    mod tree;
+}
