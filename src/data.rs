@@ -90,6 +90,19 @@ impl Error {
         )
     }
 
+    /// Whether it may be that just something stored cannot be read, as opposed to
+    /// nothing being kept any more.
+    #[must_use]
+    pub fn is_about_stored(&self) -> bool {
+        !self.is_full() && !matches!(self, Self::Db(_))
+    }
+
+    /// Whether the store cannot be asked now.
+    #[must_use]
+    pub fn is_out_of_reach(&self) -> bool {
+        matches!(self, Self::Store(error) if error.kind().is_transient())
+    }
+
     /// Whether the store does not have the object at all.
     #[must_use]
     pub fn is_not_found(&self) -> bool {

@@ -198,6 +198,20 @@ impl Inner {
         }
     }
 
+    /// The unsaved data of a file in memory, with its patches loaded.
+    fn file_of<'s>(&self, state: &'s mut State, ino: u64) -> db::Result<Option<&'s mut FileState>> {
+        let Some(slot) = state.slot(ino)? else { return Ok(None) };
+        if slot.file.is_none() {
+            let has_patches = slot.has_patches;
+            let rows = if has_patches { state.db().patches(ino)? } else { Vec::new() };
+            let file = content::load_patches(rows, self.block_size)?;
+            if let Some(slot) = state.cached_slot(ino) {
+                slot.file = Some(Box::new(file));
+            }
+        }
+        Ok(state.cached_slot(ino).and_then(|slot| slot.file.as_deref_mut()))
+    }
+
     /// Bytes a file takes, what is not saved yet included.
     fn used(&self, slot: &Slot) -> u64 {
         let unsaved = slot.file.as_ref().map_or(0, |file| {
@@ -222,26 +236,6 @@ fn ino_of(ino: u64) -> Ino {
 fn change_of(ctime: Timestamp) -> u64 {
     let seconds = u64::try_from(ctime.seconds).unwrap_or(0);
     seconds.wrapping_mul(1_000_000_000).wrapping_add(ctime.nanoseconds.into())
-}
-
-/// The unsaved data of a file in memory, with its patches loaded.
-fn file_of(state: &mut State, ino: u64) -> db::Result<Option<&mut FileState>> {
-    let needs_patches = match state.slot(ino)? {
-        None => return Ok(None),
-        Some(slot) if slot.file.is_some() => false,
-        Some(slot) => {
-            slot.file = Some(Box::default());
-            slot.has_patches
-        }
-    };
-    if needs_patches {
-        let rows = state.db().patches(ino)?;
-        let file = state.cached_slot(ino).and_then(|slot| slot.file.as_mut());
-        if let Some(file) = file {
-            content::load_patches(file, rows)?;
-        }
-    }
-    Ok(state.cached_slot(ino).and_then(|slot| slot.file.as_deref_mut()))
 }
 
 /// A name that lives as long as its entry.

@@ -7,6 +7,7 @@
 //! needs it: directories that survive a power loss.
 
 use std::fmt;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 use vfs::Timestamp;
@@ -26,6 +27,8 @@ pub trait Clock: Send + Sync + 'static {
     fn now(&self) -> Timestamp;
     /// Time since some fixed moment; never jumps.
     fn monotonic(&self) -> Duration;
+    /// Ends when `by` has passed; needs a tokio runtime around it.
+    fn sleep(&self, by: Duration) -> Pin<Box<dyn Future<Output = ()> + Send>>;
 }
 
 /// The environment of one engine; clones share it.
@@ -33,7 +36,12 @@ pub trait Clock: Send + Sync + 'static {
 pub struct Env {
     clock: Arc<dyn Clock>,
     random: Arc<Random>,
+    /// Threads that share one piece of work.
+    workers: usize,
 }
+
+/// Most threads that share one piece of work.
+const WORKERS_MAX: usize = 4;
 
 impl fmt::Debug for Env {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -45,15 +53,50 @@ impl Env {
     /// The machine's own clock and the operating system's randomness.
     #[must_use]
     pub fn real() -> Self {
-        Self { clock: Arc::new(real::SystemClock::new()), random: Arc::new(Random::system()) }
+        let workers = std::thread::available_parallelism().map_or(1, usize::from);
+        Self {
+            clock: Arc::new(real::SystemClock::new()),
+            random: Arc::new(Random::system()),
+            workers: workers.min(WORKERS_MAX),
+        }
     }
 
     /// A clock moved by hand and randomness that repeats with the seed.
     #[must_use]
     pub fn simulated(seed: u64) -> (Self, Arc<SimulatedClock>) {
         let clock = Arc::new(SimulatedClock::new());
-        let env = Self { clock: clock.clone(), random: Arc::new(Random::seeded(seed)) };
+        let random = Arc::new(Random::seeded(seed));
+        // On one thread, so that randomness repeats.
+        let env = Self { clock: clock.clone(), random, workers: 1 };
         (env, clock)
+    }
+
+    /// Does `work` for all items, on several cores if there are; the results are in
+    /// the order of the items.
+    pub fn map<T: Sync, R: Send>(&self, items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
+        let each = items.len().div_ceil(self.workers).max(1);
+        let all = |items: &[T]| items.iter().map(&work).collect::<Vec<R>>();
+        let (own, others) = items.split_at(each.min(items.len()));
+        if others.is_empty() {
+            return all(own);
+        }
+        std::thread::scope(|scope| {
+            let all = &all;
+            let start = |items| {
+                let thread = std::thread::Builder::new();
+                // What no thread can be had for is done here.
+                thread.spawn_scoped(scope, move || all(items)).map_err(|_| items)
+            };
+            let started: Vec<_> = others.chunks(each).map(start).collect();
+            let mut results = all(own);
+            for thread in started {
+                results.extend(match thread {
+                    Ok(thread) => thread.join().unwrap_or_else(|e| std::panic::resume_unwind(e)),
+                    Err(items) => all(items),
+                });
+            }
+            results
+        })
     }
 
     /// A simulated clock and the random bytes that somebody else used, to make
@@ -73,6 +116,11 @@ impl Env {
     #[must_use]
     pub fn monotonic(&self) -> Duration {
         self.clock.monotonic()
+    }
+
+    /// Waits until `by` has passed; needs a tokio runtime around it.
+    pub async fn sleep(&self, by: Duration) {
+        self.clock.sleep(by).await;
     }
 
     /// Fills `buffer` with random bytes.

@@ -13,4 +13,5 @@ mod engine {
     mod rebuild;
     mod suite;
     mod survival;
+    mod writes;
 }

@@ -61,7 +61,7 @@
 //! | `DO_READDIRPLUS`, `READDIRPLUS_AUTO` | yes | a listing brings attributes when they are wanted |
 //! | `CACHE_SYMLINKS` | yes | a link never changes its target |
 //! | `EXPLICIT_INVAL_DATA` | yes | pages go when a change is announced, not whenever a time has moved; before Linux 5.2 `AUTO_INVAL_DATA` |
-//! | `HANDLE_KILLPRIV_V2` | yes | the trait drops set-id bits (`vfs::rules`), and without it the kernel asks for `security.capability` before every write; the request says whether the writer may keep the bits |
+//! | `HANDLE_KILLPRIV_V2` | yes | the trait drops set-id bits and capabilities (`vfs::rules`), and without it the kernel asks for `security.capability` before every write; the request says whether the writer may keep the bits |
 //! | `WRITEBACK_CACHE` | by option | see [`Options::writeback_cache`] |
 //! | `POSIX_LOCKS`, `FLOCK_LOCKS` | no | see below |
 //! | `DONT_MASK`, `POSIX_ACL` | no | the kernel applies the umask; ACLs would be kept but not enforced, so setting one is refused |

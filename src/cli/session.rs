@@ -317,6 +317,12 @@ pub(super) fn engine_failure(error: engine::Error) -> Failure {
         Error::Rollback { .. } | Error::MembershipRollback { .. } => {
             (Code::VaultMismatch, "find out why the store shows an older state than before")
         }
+        Error::Unmerged { ref source, .. } if !source.is_corruption() => {
+            (Code::StoreUnreachable, "try again when the store can be reached")
+        }
+        Error::Unmerged { .. } => {
+            (Code::Corrupt, "see with tgcryptfs fsck what the store has lost of that file")
+        }
         Error::Data(ref data) if !data.is_corruption() => {
             (Code::LocalState, "make the cache directory usable")
         }

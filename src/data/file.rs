@@ -2,38 +2,111 @@
 
 use super::layer::{Layer, Recipe};
 use crate::codec::{DecodeError, Reader, Writer};
+use crate::ids::BlockId;
 use bytes::Bytes;
 use std::collections::{BTreeMap, HashSet};
 use std::ops::Range;
+use std::sync::Arc;
 
 /// Most patches of one block before they are merged into it.
 pub const BLOCK_PATCHES_MAX: usize = 16;
 
-/// One patch as the database has it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PatchRow {
-    /// Its row.
-    pub id: i64,
-    /// Where it starts in the file.
-    pub offset: u64,
-    /// Its length, bytes.
-    pub len: u64,
+/// Blocks in one row at most.
+const ROW_BLOCKS_MAX: usize = 1024;
+
+/// A committed change that is not in the stored content yet. Applied in the order
+/// of their rows, the patches of a file make up a layer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Patch {
+    /// Bytes at an offset.
+    Bytes(u64, Bytes),
+    /// Whole blocks by number; `None` is a hole.
+    Blocks(Vec<(u64, Option<BlockId>)>),
+    /// Nothing that was there at or behind this offset shows any more.
+    Cut(u64),
 }
 
-/// Small committed writes that are not in blocks yet.
+impl Patch {
+    /// What a layer consists of, each with the block it is filed under.
+    #[must_use]
+    pub fn all_of(layer: &Layer, block_size: u64) -> Vec<(u64, Self)> {
+        let cut = (layer.limit != u64::MAX).then_some((0, Self::Cut(layer.limit)));
+        let mut patches: Vec<_> = cut.into_iter().collect();
+        let staged: Vec<_> = layer.staged.iter().map(|(block, id)| (*block, *id)).collect();
+        patches.extend(staged.chunks(ROW_BLOCKS_MAX).map(|b| (0, Self::Blocks(b.to_vec()))));
+        for block in layer.extents.blocks(block_size) {
+            let pieces = layer.extents.in_range(block * block_size..(block + 1) * block_size);
+            patches.extend(pieces.map(|(offset, bytes)| (block, Self::Bytes(offset, bytes))));
+        }
+        patches
+    }
+
+    fn apply(self, layer: &mut Layer, block_size: u64) {
+        match self {
+            Self::Bytes(offset, bytes) => layer.extents.insert(offset, bytes),
+            Self::Blocks(blocks) => {
+                for (block, id) in blocks {
+                    layer.set_block(block, id, block_size);
+                }
+            }
+            Self::Cut(size) => layer.truncate(size, block_size),
+        }
+    }
+
+    /// The encoding of its row.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut w = Writer::new();
+        match self {
+            Self::Bytes(offset, bytes) => drop(w.u8(1).u64(*offset).lp(bytes)),
+            Self::Blocks(blocks) => {
+                w.u8(2).list(blocks, |w, (block, id)| {
+                    w.u64(*block).opt(*id, |w, id| {
+                        w.raw(&id.0);
+                    });
+                });
+            }
+            Self::Cut(size) => drop(w.u8(3).u64(*size)),
+        }
+        w.into_vec()
+    }
+
+    /// Reads a row.
+    pub fn decode(row: &[u8]) -> Result<Self, DecodeError> {
+        let mut r = Reader::new(row);
+        let kind = r.code("patch", |code| (1..=3).contains(&code).then_some(code))?;
+        let patch = match kind {
+            1 => {
+                let offset = r.u64("offset")?;
+                Self::Bytes(offset, Bytes::copy_from_slice(r.lp("patch", row.len())?))
+            }
+            2 => Self::Blocks(r.list("blocks", ROW_BLOCKS_MAX, 9, |r| {
+                Ok((r.u64("block")?, r.opt("id", |r| Ok(BlockId(r.array("id")?)))?))
+            })?),
+            _ => Self::Cut(r.u64("size")?),
+        };
+        r.finish("patch")?;
+        Ok(patch)
+    }
+}
+
+/// Committed changes that are not in the stored content yet: small writes, and
+/// whatever could not be merged with it.
 #[derive(Debug, Default)]
 pub struct Patches {
     /// What they make visible.
     pub layer: Layer,
-    /// The rows, by block.
-    pub rows: BTreeMap<u64, Vec<PatchRow>>,
+    /// How many rows each block has.
+    pub rows: BTreeMap<u64, usize>,
+    /// Why they could not be merged, so that only an upload tries again.
+    pub unmerged: Option<Arc<super::Error>>,
 }
 
 impl Patches {
-    /// Adds one that the database holds.
-    pub fn add(&mut self, block: u64, row: PatchRow, bytes: Bytes) {
-        self.layer.extents.insert(row.offset, bytes);
-        self.rows.entry(block).or_default().push(row);
+    /// Adds one that the database holds, filed under `block`.
+    pub fn add(&mut self, block: u64, patch: Patch, block_size: u64) {
+        patch.apply(&mut self.layer, block_size);
+        *self.rows.entry(block).or_default() += 1;
     }
 
     /// Forgets those of a block, which now lie in the block itself.
@@ -44,6 +117,9 @@ impl Patches {
 
     /// Forgets everything from `block` on.
     pub fn forget_from(&mut self, block: u64, block_size: u64) {
+        if block == 0 {
+            (self.layer, self.rows) = Default::default();
+        }
         self.rows.split_off(&block);
         self.layer.extents.remove(block * block_size..u64::MAX);
     }
@@ -52,23 +128,6 @@ impl Patches {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.rows.is_empty()
-    }
-
-    /// The encoding of one patch's row.
-    #[must_use]
-    pub fn encode(offset: u64, bytes: &[u8]) -> Vec<u8> {
-        let mut w = Writer::with_capacity(12 + bytes.len());
-        w.u64(offset).lp(bytes);
-        w.into_vec()
-    }
-
-    /// Reads a patch's row: where it starts and what it holds.
-    pub fn decode(row: &[u8]) -> Result<(u64, Bytes), DecodeError> {
-        let mut r = Reader::new(row);
-        let offset = r.u64("offset")?;
-        let bytes = Bytes::copy_from_slice(r.lp("patch", row.len())?);
-        r.finish("patch")?;
-        Ok((offset, bytes))
     }
 }
 
@@ -83,7 +142,7 @@ pub struct FileState {
     pub patches: Patches,
     /// Blocks of `current` that some thread is sealing right now.
     pub sealing: HashSet<u64>,
-    /// Why an earlier unsaved write could not be kept, until it was reported.
+    /// Why the last commit could not save it, until that was reported or it is saved.
     pub failure: Option<vfs::ErrorKind>,
 }
 
@@ -159,6 +218,67 @@ impl FileState {
                         .insert(start, Bytes::from(vec![0; (end - start) as usize]));
                 }
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const BLOCK: u64 = 16;
+
+    /// What `layer` makes of a file whose bytes are all 0xff, and whose sealed
+    /// blocks hold their id's first byte.
+    fn shown(layer: &Layer, len: u64) -> Vec<u8> {
+        let block_of = |at| {
+            let (block, range) = (at / BLOCK, at..at + 1);
+            let recipe = Recipe::new([layer], block, range.clone());
+            let stored = match recipe.bottom {
+                super::super::layer::Bottom::Stored => vec![0xff; BLOCK as usize],
+                super::super::layer::Bottom::Block(id) => vec![id.0[0]; BLOCK as usize],
+                super::super::layer::Bottom::Hole => Vec::new(),
+            };
+            let mut out = [0];
+            recipe.assemble(&range, &stored, block * BLOCK, &mut out);
+            out[0]
+        };
+        (0..len).map(block_of).collect()
+    }
+
+    fn change(layer: &mut Layer, (kind, at, len, byte): (u8, u64, u64, u8)) {
+        match kind {
+            0 => layer.truncate(at, BLOCK),
+            1 => layer.set_block(at / BLOCK, Some(BlockId([byte; 32])), BLOCK),
+            2 => layer.set_block(at / BLOCK, None, BLOCK),
+            _ => layer.extents.insert(at, vec![byte; len as usize].into()),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn patches_of_layers_make_up_what_the_changes_did(
+            changes in prop::collection::vec((0..5u8, 0..100u64, 1..40u64, 1..255u8), 1..20),
+            commits in 1..5usize,
+        ) {
+            let (mut direct, mut stacked) = (Layer::default(), Layer::default());
+            let mut patches = Patches::default();
+            for changes in changes.chunks(changes.len().div_ceil(commits)) {
+                let mut layer = Layer::default();
+                for one in changes {
+                    change(&mut layer, *one);
+                    change(&mut direct, *one);
+                }
+                stacked.put(&layer, BLOCK);
+                for (block, patch) in Patch::all_of(&layer, BLOCK) {
+                    let patch = Patch::decode(&patch.encode()).unwrap();
+                    patches.add(block, patch, BLOCK);
+                }
+            }
+            let expected = shown(&direct, 160);
+            prop_assert_eq!(shown(&stacked, 160), expected.clone());
+            prop_assert_eq!(shown(&patches.layer, 160), expected);
         }
     }
 }

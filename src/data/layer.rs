@@ -52,6 +52,33 @@ impl Layer {
     }
 }
 
+impl Layer {
+    /// Puts the changes of a higher layer on top.
+    pub fn put(&mut self, upper: &Self, block_size: u64) {
+        if upper.limit != u64::MAX {
+            self.truncate(upper.limit, block_size);
+        }
+        for (block, id) in &upper.staged {
+            self.set_block(*block, *id, block_size);
+        }
+        for (offset, bytes) in upper.extents.iter() {
+            self.extents.insert(offset, bytes.clone());
+        }
+    }
+
+    /// Makes a whole block be this one.
+    pub fn set_block(&mut self, block: u64, id: Option<BlockId>, block_size: u64) {
+        self.extents.remove(block * block_size..(block + 1) * block_size);
+        self.staged.insert(block, id);
+    }
+
+    /// Whether it does more than to put bytes on top.
+    #[must_use]
+    pub fn changes_blocks(&self) -> bool {
+        self.limit != u64::MAX || !self.staged.is_empty()
+    }
+}
+
 /// How to put one block of a file together.
 #[derive(Debug, Default)]
 pub struct Recipe {

@@ -196,22 +196,27 @@ fn visit<'a>(
     })
 }
 
-/// Applies `changes` to a tree that is first cut to `limit` blocks. Answers the
-/// new content and by how many blocks its data grew or shrank.
+/// Applies `changes` to a tree of `used` blocks that is first cut to `limit` blocks.
+/// Answers the new content and how many blocks it has.
 pub async fn update(
     blocks: &Blocks,
-    content: &Content,
+    (content, used): (&Content, u64),
     limit: u64,
     changes: &Changes,
-) -> Result<(Content, i64)> {
-    let (old_depth, old_root) = match *content {
-        Content::Tree { depth, root } => (depth, Some(root)),
-        _ => (0, None),
+) -> Result<(Content, u64)> {
+    let (old_depth, old_root, used) = match *content {
+        // All of it goes: nothing of it need be read.
+        Content::Tree { depth, root } if limit > 0 => (depth, Some(root), used),
+        _ => (0, None, 0),
     };
     let last_changed = changes.iter().rev().find(|(_, id)| id.is_some()).map(|(block, _)| *block);
     let mut depth = old_depth;
     while last_changed.is_some_and(|last| last >= span(depth)) && depth < DEPTH_MAX {
         depth += 1;
+    }
+    let mut dense_end = None;
+    if let Some(root) = old_root.filter(|_| limit < span(old_depth)) {
+        dense_end = Some(end_of(blocks, old_depth, root).await?).filter(|end| *end == used);
     }
     // A taller tree has the old one as its leftmost part.
     let mut root = old_root;
@@ -221,8 +226,10 @@ pub async fn update(
         }
     }
     let mut growth = 0;
-    let root = rewrite(blocks, depth, root, 0, limit, changes, &mut growth).await?;
-    let Some(mut root) = root else { return Ok((Content::Empty, growth)) };
+    let rewriter = Rewriter { blocks, limit, changes, dense_end };
+    let root = rewriter.rewrite(depth, root, 0, &mut growth).await?;
+    let used = used.saturating_add_signed(growth);
+    let Some(mut root) = root else { return Ok((Content::Empty, used)) };
     // The depth is the smallest that does: what only the leftmost child holds
     // is that child.
     while depth > 0 {
@@ -232,61 +239,103 @@ pub async fn update(
             _ => break,
         }
     }
-    Ok((Content::Tree { depth, root }, growth))
+    Ok((Content::Tree { depth, root }, used))
+}
+
+/// One past the last block of a tree.
+async fn end_of(blocks: &Blocks, depth: u8, root: BlockId) -> Result<u64> {
+    let (mut id, mut first) = (root, 0);
+    for level in (0..depth).rev() {
+        let ids = read(blocks, id, level).await?.ids();
+        let last = ids.iter().enumerate().rev().find_map(|(i, id)| Some((i as u64, (*id)?)));
+        let (index, below) = last.ok_or(Error::Node { id })?;
+        (id, first) = (below, first + index * span(level));
+    }
+    Ok(first + 1)
+}
+
+/// What rewriting a tree has to do.
+struct Rewriter<'a> {
+    blocks: &'a Blocks,
+    limit: u64,
+    changes: &'a Changes,
+    /// Where the old tree ends, if it has no holes: then what is cut away need not
+    /// be read to be counted.
+    dense_end: Option<u64>,
 }
 
 type Rewrite<'a> = Pin<Box<dyn Future<Output = Result<Option<BlockId>>> + Send + 'a>>;
 
-/// Rewrites the subtree of `depth` whose first block is `first`.
-fn rewrite<'a>(
-    blocks: &'a Blocks,
-    depth: u8,
-    old: Option<BlockId>,
-    first: u64,
-    limit: u64,
-    changes: &'a Changes,
-    growth: &'a mut i64,
-) -> Rewrite<'a> {
-    Box::pin(async move {
-        let end = first.saturating_add(span(depth));
-        let is_changed = changes.range(first..end).next().is_some();
-        let Some(level) = depth.checked_sub(1) else {
-            let kept = old.filter(|_| first < limit);
-            let new = changes.get(&first).map_or(kept, |change| *change);
-            *growth += i64::from(new.is_some()) - i64::from(old.is_some());
-            return Ok(new);
-        };
-        if !is_changed && (old.is_none() || end <= limit) {
-            return Ok(old);
+impl Rewriter<'_> {
+    /// The number of blocks in the old subtree at `id`.
+    async fn count(&self, depth: u8, id: BlockId, first: u64) -> Result<i64> {
+        if let Some(end) = self.dense_end {
+            return Ok(end.saturating_sub(first).min(span(depth)) as i64);
         }
-        let mut ids = match old {
-            Some(id) => read(blocks, id, level).await?.ids(),
-            None => Vec::new(),
+        let mut count = 0;
+        let mut each = |_, _| {
+            count += 1;
+            true
         };
+        visit(self.blocks, depth, id, first, 0..u64::MAX, &mut each).await?;
+        Ok(count)
+    }
+
+    /// Rewrites the subtree of `depth` whose first block is `first`.
+    fn rewrite<'a>(
+        &'a self,
+        depth: u8,
+        mut old: Option<BlockId>,
+        first: u64,
+        growth: &'a mut i64,
+    ) -> Rewrite<'a> {
+        Box::pin(async move {
+            if let Some(id) = old.filter(|_| first >= self.limit) {
+                *growth -= self.count(depth, id, first).await?;
+                old = None;
+            }
+            let end = first.saturating_add(span(depth));
+            let is_changed = self.changes.range(first..end).next().is_some();
+            let Some(level) = depth.checked_sub(1) else {
+                let new = self.changes.get(&first).map_or(old, |change| *change);
+                *growth += i64::from(new.is_some()) - i64::from(old.is_some());
+                return Ok(new);
+            };
+            if !is_changed && (old.is_none() || end <= self.limit) {
+                return Ok(old);
+            }
+            let mut ids = match old {
+                Some(id) => read(self.blocks, id, level).await?.ids(),
+                None => Vec::new(),
+            };
+            for child in self.affected(level, first, ids.len() as u64) {
+                if ids.len() as u64 <= child {
+                    ids.resize(child as usize + 1, None);
+                }
+                let (old, start) = (ids[child as usize], first + child * span(level));
+                ids[child as usize] = self.rewrite(level, old, start, &mut *growth).await?;
+            }
+            while ids.last().is_some_and(Option::is_none) {
+                ids.pop();
+            }
+            if ids.is_empty() { Ok(None) } else { write(self.blocks, level, &ids).map(Some) }
+        })
+    }
+
+    /// Children of a node that are cut, and those that changes lie in.
+    fn affected(&self, level: u8, first: u64, children: u64) -> Vec<u64> {
         let width = span(level);
-        // Children that are cut away, and children that changes lie in.
-        let cut_from = (limit.saturating_sub(first) / width).min(FAN_OUT);
-        let mut affected: Vec<u64> = (cut_from..ids.len() as u64).collect();
+        let end = first.saturating_add(width.saturating_mul(FAN_OUT));
+        let cut_from = (self.limit.saturating_sub(first) / width).min(FAN_OUT);
+        let mut affected: Vec<u64> = (cut_from..children).collect();
         let mut at = first;
-        while let Some((block, _)) = changes.range(at..end).next() {
+        while let Some((block, _)) = self.changes.range(at..end).next() {
             let child = (block - first) / width;
             affected.push(child);
             at = first + (child + 1) * width;
         }
         affected.sort_unstable();
         affected.dedup();
-        for child in affected {
-            if ids.len() as u64 <= child {
-                ids.resize(child as usize + 1, None);
-            }
-            let start = first + child * width;
-            let old = ids[child as usize];
-            ids[child as usize] =
-                rewrite(blocks, level, old, start, limit, changes, &mut *growth).await?;
-        }
-        while ids.last().is_some_and(Option::is_none) {
-            ids.pop();
-        }
-        if ids.is_empty() { Ok(None) } else { write(blocks, level, &ids).map(Some) }
-    })
+        affected
+    }
 }

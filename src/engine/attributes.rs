@@ -52,6 +52,9 @@ impl Engine {
         if asks || set.atime.is_some() || set.mtime.is_some() || changed.mode != now.mode {
             call.apply(op)?;
         }
+        if rules::setattr_drops_capability(&before, set) {
+            call.drop_capability(target.ino)?;
+        }
         Ok(Wcc::new(&before, call.attr(target.ino)?))
     }
 

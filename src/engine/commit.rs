@@ -8,16 +8,17 @@
 
 use super::content::{Saved, Work};
 use super::error::told;
-use super::{Error, Inner, Numbers, Result, file_of};
+use super::{Error, Inner, Numbers, Result};
 use crate::codec::Writer;
+use crate::data;
 use crate::data::blocks::CommitPart;
-use crate::data::file::{PatchRow, Patches};
 use crate::ids::Hlc;
-use crate::log::op::{Group, Op};
+use crate::log::op::{Content, Group, Op};
 use crate::meta::db::{self, Key, Table, Txn};
 use crate::meta::singles::{Position, Single};
 use crate::meta::state::{Frozen, FrozenInode, Usage, encode_slot};
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 /// Encoded ops of one group that a commit adds, bytes; a group is never split
@@ -34,6 +35,8 @@ pub(crate) struct Committer {
     pub(super) patched: BTreeSet<u64>,
     /// The last row of the outbox.
     pub(super) last_outbox: i64,
+    /// Files that the last commit should have merged all patches of and could not.
+    unmerged: Vec<Error>,
 }
 
 /// A commit that is not on disk yet.
@@ -53,6 +56,7 @@ impl Committer {
             running: None,
             patched: db.patched_inodes()?.into_iter().collect(),
             last_outbox: last,
+            unmerged: Vec::new(),
         })
     }
 }
@@ -61,7 +65,7 @@ impl Inner {
     /// Commits everything with all patches merged.
     pub(super) async fn commit_merged(&self) -> Result<()> {
         let mut committer = self.committer.lock().await;
-        self.commit_for_upload(&mut committer).await
+        self.commit_for_upload(&mut committer).await.map(drop)
     }
 
     /// Makes every change so far survive a crash of this machine.
@@ -79,16 +83,18 @@ impl Inner {
     }
 
     /// Commits everything, with all patches merged into blocks and the open pack
-    /// closed, so that it can be uploaded.
-    pub(super) async fn commit_for_upload(&self, committer: &mut Committer) -> Result<()> {
+    /// closed, so that it can be uploaded. Answers of which files the changes could
+    /// not be merged, so that the log must not tell of them yet.
+    pub(super) async fn commit_for_upload(&self, committer: &mut Committer) -> Result<Vec<Error>> {
         self.finish(committer).await?;
         for ino in committer.patched.clone() {
             let mut state = self.state.lock();
-            if file_of(&mut state, ino)?.is_some() {
+            if self.file_of(&mut state, ino)?.is_some() {
                 state.mark_dirty(ino);
             }
         }
-        self.run(committer, true).await
+        self.run(committer, true).await?;
+        Ok(std::mem::take(&mut committer.unmerged))
     }
 
     /// Takes up a commit that failed.
@@ -107,7 +113,22 @@ impl Inner {
         self.work_off(committer).await
     }
 
+    /// Brings a commit to its end; what stays unsaved remembers why.
     async fn work_off(&self, committer: &mut Committer) -> Result<()> {
+        let result = self.try_work_off(committer).await;
+        if let (Err(error), Some(running)) = (&result, &committer.running) {
+            let mut state = self.state.lock();
+            for frozen in running.frozen.inodes.iter().filter(|frozen| frozen.has_data) {
+                let file = state.cached_slot(frozen.ino).and_then(|slot| slot.file.as_mut());
+                if let Some(file) = file {
+                    file.failure = Some(error.kind());
+                }
+            }
+        }
+        result
+    }
+
+    async fn try_work_off(&self, committer: &mut Committer) -> Result<()> {
         let Some(running) = &mut committer.running else { return Ok(()) };
         if self.is_broken.load(Ordering::Acquire) {
             let source = std::io::Error::other("an earlier sync failed; restart to go on");
@@ -120,18 +141,24 @@ impl Inner {
         let part = blocking(|| self.blocks.prepare_commit());
         running.part.absorb(part.map_err(|error| self.broken_unless_full(error.into()))?);
         let written = blocking(|| self.write_transaction(running, committer.last_outbox + 1));
-        let written = written.map_err(|error| self.broken_unless_full(error.into()))?;
+        let last_outbox = written.map_err(|error| self.broken_unless_full(error.into()))?;
         self.blocks.committed(&running.part);
-        self.settle(running, &written.patch_rows);
+        self.settle(running);
+        committer.unmerged.clear();
         for frozen in &running.frozen.inodes {
             let is_patched = running.saved.get(&frozen.ino).map(|saved| saved.has_patches);
+            let unmerged = running.saved.get(&frozen.ino).and_then(|saved| saved.unmerged.clone());
+            let has_name = frozen.inode.as_ref().is_some_and(|inode| inode.nlink > 0);
+            if let Some(source) = unmerged.filter(|_| running.merge_all && has_name) {
+                committer.unmerged.push(Error::Unmerged { ino: frozen.ino, source });
+            }
             match (is_patched, &frozen.inode) {
                 (Some(true), _) => drop(committer.patched.insert(frozen.ino)),
                 (Some(false), _) | (None, None) => drop(committer.patched.remove(&frozen.ino)),
                 (None, Some(_)) => {}
             }
         }
-        committer.last_outbox = written.last_outbox;
+        committer.last_outbox = last_outbox;
         self.has_unsent.store(true, Ordering::Release);
         self.committed.fetch_max(running.frozen.seq, Ordering::AcqRel);
         committer.running = None;
@@ -150,29 +177,42 @@ impl Inner {
     }
 
     async fn save_files(&self, running: &mut Running) -> Result<()> {
+        let mut out_of_reach: Option<Arc<data::Error>> = None;
         for frozen in &running.frozen.inodes {
             let Some(inode) = &frozen.inode else { continue };
             if !frozen.has_data || running.saved.contains_key(&frozen.ino) {
                 continue;
             }
-            let (layer, patches, patch_rows) = {
+            let (layer, patches, patch_rows, unmerged) = {
                 let mut state = self.state.lock();
                 let Some(file) = state.cached_slot(frozen.ino).and_then(|slot| slot.file.as_mut())
                 else {
                     continue;
                 };
                 let layer = file.frozen.clone().unwrap_or_default();
-                (layer, file.patches.layer.clone(), file.patches.rows.clone())
+                let patches = &file.patches;
+                (layer, patches.layer.clone(), patches.rows.clone(), patches.unmerged.clone())
             };
             let merge_all = running.merge_all;
+            // Without the store, every further file would take as long to find out.
+            let is_stored = matches!(inode.content, Content::Tree { .. });
+            let unmerged = unmerged.filter(|_| !merge_all);
+            let unmerged = unmerged.or_else(|| out_of_reach.clone().filter(|_| is_stored));
             let work = Work {
                 inode,
                 layer: &layer,
                 patches: &patches,
                 patch_rows: &patch_rows,
                 merge_all,
+                unmerged,
             };
             let saved = self.save_file(&work).await?;
+            if let Some(reason) = &saved.unmerged {
+                log::warn!("changes to inode {} stay apart: {reason}", frozen.ino);
+                if reason.is_out_of_reach() {
+                    out_of_reach = Some(reason.clone());
+                }
+            }
             running.saved.insert(frozen.ino, saved);
         }
         Ok(())
@@ -215,25 +255,24 @@ impl Inner {
         w.into_vec()
     }
 
-    fn write_transaction(&self, running: &Running, outbox: i64) -> db::Result<Written> {
+    /// Answers the last row of the outbox.
+    fn write_transaction(&self, running: &Running, outbox: i64) -> db::Result<i64> {
         let mut groups = running.frozen.groups.clone();
         groups.extend(self.write_groups(running));
         let mut numbers = *self.numbers.lock();
         numbers.reserved = numbers.next + Numbers::RESERVE;
         let usage = self.usage_after(running);
         let position = Position { next_number: numbers.reserved, hlc: running.frozen.hlc, usage };
-        let patch_rows = self.db.write(|txn| {
+        self.db.write(|txn| {
             running.part.save(txn)?;
-            let rows = save_state(txn, &running.frozen, &running.saved)?;
+            save_state(txn, &running.frozen, &running.saved)?;
             if !groups.is_empty() {
                 txn.put(Table::Outbox, Key::Int(outbox), &groups)?;
             }
-            position.save(txn)?;
-            Ok(rows)
+            position.save(txn)
         })?;
         self.numbers.lock().reserved = numbers.reserved;
-        let last_outbox = if groups.is_empty() { outbox - 1 } else { outbox };
-        Ok(Written { patch_rows, last_outbox })
+        Ok(if groups.is_empty() { outbox - 1 } else { outbox })
     }
 
     fn usage_after(&self, running: &Running) -> Usage {
@@ -252,7 +291,7 @@ impl Inner {
     }
 
     /// Makes memory agree with what the transaction wrote.
-    fn settle(&self, running: &Running, patch_rows: &HashMap<u64, Vec<(u64, PatchRow)>>) {
+    fn settle(&self, running: &Running) {
         let usage = self.usage_after(running);
         let mut state = self.state.lock();
         state.usage.bytes = usage.bytes;
@@ -270,15 +309,17 @@ impl Inner {
             slot.has_patches = saved.has_patches;
             let Some(file) = &mut slot.file else { continue };
             file.frozen = None;
+            // Nothing was lost after all.
+            file.failure = None;
+            file.patches.unmerged = saved.unmerged.clone();
             if let Some(first) = saved.unpatched_from {
                 file.patches.forget_from(first, self.block_size);
             }
             for block in &saved.unpatched {
                 file.patches.forget(*block, self.block_size);
             }
-            let rows = patch_rows.get(&frozen.ino).into_iter().flatten();
-            for ((block, row), (_, _, bytes)) in rows.zip(&saved.patches) {
-                file.patches.add(*block, *row, bytes.clone());
+            for (block, patch) in &saved.patches {
+                file.patches.add(*block, patch.clone(), self.block_size);
             }
             if opens == 0 && file.is_clean() && file.failure.is_none() {
                 slot.file = None;
@@ -288,21 +329,14 @@ impl Inner {
     }
 }
 
-/// What a transaction left to remember.
-struct Written {
-    patch_rows: HashMap<u64, Vec<(u64, PatchRow)>>,
-    last_outbox: i64,
-}
-
 /// Writes the rows of everything that changed.
 pub(super) fn save_state(
     txn: &Txn<'_>,
     frozen: &Frozen,
     saved: &HashMap<u64, Saved>,
-) -> db::Result<HashMap<u64, Vec<(u64, PatchRow)>>> {
-    let mut patch_rows = HashMap::new();
+) -> db::Result<()> {
     for entry in &frozen.inodes {
-        save_inode(txn, entry, saved.get(&entry.ino), &mut patch_rows)?;
+        save_inode(txn, entry, saved.get(&entry.ino))?;
     }
     for (key, dent) in &*frozen.dents {
         let bytes = key.bytes();
@@ -317,15 +351,10 @@ pub(super) fn save_state(
             None => txn.delete(Table::Link, Key::Bytes(&link.0))?,
         }
     }
-    Ok(patch_rows)
+    Ok(())
 }
 
-fn save_inode(
-    txn: &Txn<'_>,
-    entry: &FrozenInode,
-    saved: Option<&Saved>,
-    patch_rows: &mut HashMap<u64, Vec<(u64, PatchRow)>>,
-) -> db::Result<()> {
+fn save_inode(txn: &Txn<'_>, entry: &FrozenInode, saved: Option<&Saved>) -> db::Result<()> {
     let ino = entry.ino;
     let Some(inode) = &entry.inode else {
         txn.delete(Table::Ino, Key::ino(ino))?;
@@ -352,10 +381,8 @@ fn save_inode(
             txn.delete_patches(ino, *block, *block)?;
         }
     }
-    for (block, offset, bytes) in &saved.patches {
-        let id = txn.add_patch(ino, *block, &Patches::encode(*offset, bytes))?;
-        let row = PatchRow { id, offset: *offset, len: bytes.len() as u64 };
-        patch_rows.entry(ino).or_default().push((*block, row));
+    for (block, patch) in &saved.patches {
+        txn.add_patch(ino, *block, &patch.encode())?;
     }
     Ok(())
 }

@@ -33,10 +33,11 @@ impl Engine {
         len: u64,
     ) -> Result<u64> {
         self.inner.check_writable()?;
+        self.inner.make_room(len.min(COPIED_LEN_MAX)).await?;
         let (source, target) = (Target::of(from.0), Target::of(to.0));
         source.check(source.can_read)?;
         target.check(target.can_write)?;
-        let (plan, range, to_size) = {
+        let (plan, range) = {
             let mut call = Call::begin(&self.inner);
             let (from_attr, to_attr) = (call.attr(source.ino)?, call.attr(target.ino)?);
             for (attr, target, want) in
@@ -54,7 +55,7 @@ impl Engine {
             }
             let range = from.1..from.1 + len;
             self.inner.check_quota(&call.state, len)?;
-            (call.plan(source.ino, range.clone())?, range, to_attr.size)
+            (call.plan(source.ino, range.clone())?, range)
         };
         if range.is_empty() {
             return Ok(0);
@@ -64,10 +65,9 @@ impl Engine {
         let (mut pieces, mut copied, mut done) = (Vec::new(), 0, range.start);
         for piece in &plan.pieces {
             let (block, at, recipe) = piece;
-            // The last block may be shared too if nothing in the target lies
-            // behind its end.
-            let is_whole = at.start == block * self.inner.block_size
-                && (at.end == at.start + self.inner.block_size || shift(at.end) >= to_size);
+            // Part of a block is never shared: what the source has behind that
+            // part would show once the target grows.
+            let is_whole = at.end - at.start == self.inner.block_size;
             let shared = match is_aligned && is_whole {
                 true => self.shared(&plan.content, *block, at, recipe).await?,
                 false => None,
@@ -85,7 +85,8 @@ impl Engine {
                 break;
             }
         }
-        self.put_pieces(cx, target.ino, pieces, shift(done))?;
+        let unsaved = self.put_pieces(cx, target.ino, pieces, to.1..shift(done))?;
+        self.inner.seal_ahead(target.ino, unsaved)?;
         Ok(done - range.start)
     }
 
@@ -112,10 +113,18 @@ impl Engine {
         })
     }
 
-    fn put_pieces(&self, cx: Context<'_>, ino: u64, pieces: Vec<Piece>, end: u64) -> Result<()> {
+    /// Puts the pieces of `range` in place; answers how much of the file is unsaved.
+    fn put_pieces(
+        &self,
+        cx: Context<'_>,
+        ino: u64,
+        pieces: Vec<Piece>,
+        range: Range<u64>,
+    ) -> Result<u64> {
         let mut call = Call::begin(&self.inner);
         let before = call.attr(ino)?;
-        call.with_file(ino, |file, block_size| {
+        self.inner.claim(&mut call.state, range.end - range.start)?;
+        let unsaved = call.with_file(ino, |file, block_size| {
             for piece in pieces {
                 match piece {
                     Piece::Copied(at, bytes) => file.current.extents.insert(at, bytes),
@@ -126,7 +135,9 @@ impl Engine {
                     }
                 }
             }
+            file.current.extents.len()
         })?;
-        call.touch_data(cx, &before, before.size.max(end))
+        call.touch_data(cx, &before, before.size.max(range.end))?;
+        Ok(unsaved)
     }
 }

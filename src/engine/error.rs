@@ -13,6 +13,16 @@ pub enum Error {
     /// The local database failed.
     #[error(transparent)]
     Db(#[from] meta::db::Error),
+    /// Changes to a file could not be merged with what it held before.
+    #[error(
+        "the latest changes to the file with inode number {ino} stay on this machine, because what it held before cannot be read: {source}"
+    )]
+    Unmerged {
+        /// The file.
+        ino: u64,
+        /// What could not be read.
+        source: std::sync::Arc<data::Error>,
+    },
     /// The log does not fit the state.
     #[error("the log does not fold: {0}")]
     Fold(#[from] meta::fold::Error),
@@ -190,6 +200,7 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Data(error) => of_data(error),
+            Self::Unmerged { source, .. } => of_data(source),
             Self::Db(error) if error.is_full() => ErrorKind::NoSpace,
             Self::Store(error) => of_store(error),
             Self::Fold(_)

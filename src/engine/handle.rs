@@ -1,6 +1,6 @@
 //! Open files and directories.
 
-use super::{Inner, file_of};
+use super::Inner;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use vfs::{At, ErrorKind, Ino};
@@ -90,12 +90,12 @@ impl Target {
 }
 
 impl Inner {
-    /// Reports, once, why earlier writes through any handle could not be kept.
+    /// Reports, once, why earlier writes through any handle could not be saved.
     pub(super) fn take_failure(&self, ino: u64) -> vfs::Result<()> {
         let mut state = self.state.lock();
-        let file = file_of(&mut state, ino).map_err(super::error::told)?;
+        let file = state.cached_slot(ino).and_then(|slot| slot.file.as_mut());
         match file.and_then(|file| file.failure.take()) {
-            Some(kind) => Err(kind.into()),
+            Some(kind) => Err(vfs::Error::because(kind, "earlier writes are not saved yet")),
             None => Ok(()),
         }
     }

@@ -477,7 +477,7 @@ impl Call<'_> {
                     return Ok((entries, false));
                 }
                 from = key;
-                let Ok(attr) = self.attr(dent.ino) else { continue };
+                let attr = self.attr(dent.ino)?;
                 entries.push(DirEntry {
                     ino: attr.ino,
                     kind: attr.kind,

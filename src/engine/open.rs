@@ -16,7 +16,7 @@ use crate::ids::{Hash, Hlc, Incarnation, MachineId};
 use crate::log::object_name;
 use crate::log::op::{FILE_LEN_MAX, Node, Op};
 use crate::log::record::{Head, IncarnationRecord};
-use crate::meta::db::{Db, Key, Table};
+use crate::meta::db::{Db, Key, Table, Txn};
 use crate::meta::row::Inode;
 use crate::meta::singles::{OwnLog, Position, Seen, Single};
 use crate::meta::state::{ROOT, State, Usage, decode_inode_row, encode_slot, malformed};
@@ -72,7 +72,7 @@ impl Engine {
         };
         if known.is_none() {
             // Also what is left of an attempt that did not come to its end.
-            db.write(|txn| txn.clear())?;
+            db.clear()?;
         }
         let policy = Policy {
             unsent_dir: settings.state_dir.join("unsent"),
@@ -239,7 +239,7 @@ async fn build(
             Err(error) if error.kind() != vfs::ErrorKind::Corrupt => return Err(error),
             Err(error) => {
                 log::warn!("a checkpoint cannot be used, trying without it: {error}");
-                db.write(|txn| txn.clear())?;
+                db.clear()?;
             }
         }
     }
@@ -333,7 +333,7 @@ fn root_inode(created: Hlc) -> Inode {
 }
 
 /// The root of a new namespace belongs to who first opens it.
-fn claim_root(txn: &crate::meta::db::Txn<'_>, hlc: Hlc, env: &Env) -> crate::meta::db::Result<()> {
+fn claim_root(txn: &Txn<'_>, hlc: Hlc, env: &Env) -> crate::meta::db::Result<()> {
     let Some(row) = txn.get(Table::Ino, Key::ino(ROOT))? else { return Ok(()) };
     let (mut root, ..) = decode_inode_row(&row).map_err(|e| malformed(Table::Ino, e))?;
     let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());

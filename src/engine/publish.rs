@@ -82,31 +82,49 @@ impl Publisher {
 impl Inner {
     /// Waits until everything so far is in the store.
     pub(super) async fn sync_store(&self) -> vfs::Result<()> {
-        if self.settings.read_only {
-            return Ok(());
-        }
-        let result = self.publish().await;
-        *self.last_error.lock() = result.as_ref().err().map(ToString::to_string);
-        result.map_err(told)
+        self.sync_to_store(|_| true).await
     }
 
-    /// Commits, uploads and announces everything so far.
-    pub(super) async fn publish(&self) -> Result<()> {
-        let result = self.publish_all().await;
-        if result.is_err() {
+    /// The same, but minds only changes of files that `concerns` names.
+    pub(super) async fn sync_to_store(&self, concerns: impl Fn(u64) -> bool) -> vfs::Result<()> {
+        let unmerged = self.upload().await.map_err(told)?;
+        let is_meant = |e: &Error| matches!(e, Error::Unmerged { ino, .. } if concerns(*ino));
+        unmerged.into_iter().find(is_meant).map_or(Ok(()), |error| Err(told(error)))
+    }
+
+    /// Commits, uploads and announces everything so far. Answers of which files the
+    /// latest changes could not be, while all else was.
+    pub(super) async fn upload(&self) -> Result<Vec<Error>> {
+        if self.settings.read_only {
+            return Ok(Vec::new());
+        }
+        let result = self.publish().await;
+        let is_out_of_reach = |error: &Error| error.kind() == vfs::ErrorKind::Unavailable;
+        let (worst, tries_again) = match &result {
+            // What is damaged is not tried again, unasked, before the next change.
+            Ok(unmerged) => (unmerged.first(), unmerged.iter().any(is_out_of_reach)),
+            Err(error) => (Some(error), true),
+        };
+        if tries_again {
             self.has_unsent.store(true, Ordering::Release);
         }
+        *self.last_error.lock() = worst.map(ToString::to_string);
         result
     }
 
-    async fn publish_all(&self) -> Result<()> {
+    async fn publish(&self) -> Result<Vec<Error>> {
         let mut publisher = self.publisher.lock().await;
-        let (last_outbox, draft) = {
+        let (last_outbox, draft, unmerged) = {
             let mut committer = self.committer.lock().await;
-            self.commit_for_upload(&mut committer).await?;
+            let unmerged = self.commit_for_upload(&mut committer).await?;
             // What is committed from here on is for the next upload.
             self.has_unsent.store(false, Ordering::Release);
-            (committer.last_outbox, self.draft_checkpoint(&publisher.own)?)
+            // A checkpoint says what the database says, the log what it may.
+            let draft = match unmerged.is_empty() {
+                true => self.draft_checkpoint(&publisher.own)?,
+                false => None,
+            };
+            (committer.last_outbox, draft, unmerged)
         };
         self.upload_packs().await?;
         let packs = self.blocks.packs_in(PackState::Uploaded);
@@ -124,7 +142,7 @@ impl Inner {
             self.send_head(&mut publisher).await?;
         }
         self.blocks.shrink_cache(self.settings.cache_size_max);
-        Ok(())
+        Ok(unmerged)
     }
 
     /// Uploads the packs that are full, unless somebody uploads already.
@@ -292,10 +310,10 @@ impl Inner {
     pub(super) async fn wait_for_store(&self) -> vfs::Result<()> {
         let started = self.env.monotonic();
         while self.blocks.unsent_bytes() > self.settings.dirty_max {
-            match self.sync_store().await {
+            match self.sync_to_store(|_| false).await {
                 Err(error) if error.kind() != vfs::ErrorKind::Unavailable => return Err(error),
                 Err(error) if self.env.monotonic() > started + STORE_WAIT_MAX => return Err(error),
-                Err(_) => tokio::time::sleep(STORE_RETRY_DELAY).await,
+                Err(_) => self.env.sleep(STORE_RETRY_DELAY).await,
                 Ok(()) => {}
             }
         }

@@ -3,7 +3,7 @@
 use super::error::told;
 use super::handle::Target;
 use super::names::Call;
-use super::{Engine, FILE_SIZE_MAX, Handle, Inner, file_of};
+use super::{Engine, FILE_SIZE_MAX, Handle, Inner};
 use crate::data::blocks::BlockType;
 use crate::data::layer::{Bottom, Recipe};
 use crate::data::manifest;
@@ -29,7 +29,10 @@ impl Call<'_> {
         let slot = self.state.slot(ino).map_err(told)?.ok_or(ErrorKind::Stale)?;
         let content = slot.inode.content.clone();
         let is_plain = slot.file.is_none() && !slot.has_patches;
-        let file = if is_plain { None } else { file_of(&mut self.state, ino).map_err(told)? };
+        let file = match is_plain {
+            true => None,
+            false => self.inner.file_of(&mut self.state, ino).map_err(told)?,
+        };
         let mut pieces = Vec::new();
         let mut at = range.start;
         while at < range.end {

@@ -158,20 +158,19 @@ impl Vfs for Engine {
         scope: Scope<'_, Handle>,
         stability: Stability,
     ) -> Result<WriteVerifier> {
-        match scope {
-            Scope::Range { file, .. } => {
-                self.do_getattr(file)?;
-            }
+        let file = match scope {
+            Scope::Range { file, .. } => Some(self.do_getattr(file)?.attr.ino.get()),
             Scope::Directory(dir) => {
                 if self.do_getattr(At::Ino(dir))?.attr.kind != vfs::Kind::Directory {
                     return Err(vfs::ErrorKind::NotDirectory.into());
                 }
+                None
             }
-            Scope::Volume => {}
-        }
+            Scope::Volume => None,
+        };
         // A commit takes everything: what happened before in other places must
         // not be missing when this survives.
-        self.inner.make_stable(stability.max(Stability::Journaled)).await?;
+        self.inner.make_stable(stability.max(Stability::Journaled), file).await?;
         Ok(self.inner.verifier)
     }
 

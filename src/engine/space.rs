@@ -11,14 +11,23 @@ const UNLIMITED_BYTES: u64 = 1 << 60;
 const INODES_TOTAL: u64 = 1 << 47;
 
 impl Inner {
+    /// Whether `more` bytes would go beyond the quota, as far as is known before
+    /// what was written lately is saved.
+    pub(super) fn is_beyond_quota(&self, state: &State, more: u64) -> bool {
+        let claimed = state.claimed_bytes().saturating_add(more);
+        self.settings.quota_bytes.is_some_and(|quota| claimed > quota)
+    }
+
     /// Refuses what would go beyond the quota.
     pub(super) fn check_quota(&self, state: &State, more: u64) -> Result<()> {
-        match self.settings.quota_bytes {
-            Some(quota) if state.usage.bytes + state.dirty_bytes + more > quota => {
-                Err(ErrorKind::Quota.into())
-            }
-            _ => Ok(()),
-        }
+        if self.is_beyond_quota(state, more) { Err(ErrorKind::Quota.into()) } else { Ok(()) }
+    }
+
+    /// Counts `more` bytes against the quota, until a commit knows exactly.
+    pub(super) fn claim(&self, state: &mut State, more: u64) -> Result<()> {
+        self.check_quota(state, more)?;
+        state.new_bytes += more;
+        Ok(())
     }
 
     pub(super) fn check_inode_quota(&self, state: &State) -> Result<()> {
@@ -30,11 +39,10 @@ impl Engine {
     pub(super) fn do_statfs(&self) -> Result<VolumeStat> {
         // Asks a disk, so not under the lock.
         let room = self.inner.store.space();
-        let (usage, dirty_bytes) = {
+        let (usage, used) = {
             let state = self.inner.state.lock();
-            (state.usage, state.dirty_bytes)
+            (state.usage, state.claimed_bytes())
         };
-        let used = usage.bytes.saturating_add(dirty_bytes);
         // A store on this machine is as large as its disk, a quota or not.
         let room = room.unwrap_or(UNLIMITED_BYTES);
         let bytes_free = match self.inner.settings.quota_bytes {

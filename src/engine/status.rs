@@ -154,12 +154,8 @@ impl Engine {
 
     /// Waits until everything so far is in the store.
     pub async fn sync(&self) -> Result<()> {
-        if self.inner.settings.read_only {
-            return Ok(());
-        }
-        let result = self.inner.publish().await;
-        *self.inner.last_error.lock() = result.as_ref().err().map(ToString::to_string);
-        result
+        let unmerged = self.inner.upload().await?;
+        unmerged.into_iter().next().map_or(Ok(()), Err)
     }
 
     /// Saves everything, uploads what the store takes, and ends the background

@@ -3,7 +3,7 @@
 use super::error::told;
 use super::handle::Target;
 use super::names::Call;
-use super::{Engine, FILE_SIZE_MAX, Handle, Inner, file_of};
+use super::{Engine, FILE_SIZE_MAX, Handle, Inner};
 use crate::data::blocks::BlockType;
 use crate::data::file::FileState;
 use crate::data::manifest;
@@ -27,7 +27,8 @@ impl Call<'_> {
         change: impl FnOnce(&mut FileState, u64) -> T,
     ) -> Result<T> {
         let block_size = self.inner.block_size;
-        let file = file_of(&mut self.state, ino).map_err(told)?.ok_or(ErrorKind::Stale)?;
+        let file = self.inner.file_of(&mut self.state, ino).map_err(told)?;
+        let file = file.ok_or(ErrorKind::Stale)?;
         let before = file.current.extents.len();
         let value = change(file, block_size);
         let after = file.current.extents.len();
@@ -67,7 +68,17 @@ impl Call<'_> {
         }
         let now = self.now;
         self.state.record(ops, now);
-        Ok(())
+        self.drop_capability(ino)
+    }
+
+    /// Takes a file's capabilities away, if it has any.
+    pub(super) fn drop_capability(&mut self, ino: u64) -> Result<()> {
+        let slot = self.state.slot(ino).map_err(told)?.ok_or(ErrorKind::Stale)?;
+        if !slot.inode.xattrs.contains_key(rules::CAPABILITY) {
+            return Ok(());
+        }
+        let (name, ctime) = (Bytes::from_static(rules::CAPABILITY), slot.inode.ctime);
+        self.apply(crate::log::op::Op::SetXattr { ino, name, value: None, ctime })
     }
 }
 
@@ -97,7 +108,7 @@ impl Engine {
             };
             let end = rules::range_end(offset, count.into(), FILE_SIZE_MAX)?;
             if count > 0 {
-                self.inner.check_quota(&call.state, count.into())?;
+                self.inner.claim(&mut call.state, count.into())?;
                 let mut at = offset;
                 let unsaved = call.with_file(target.ino, |file, _| {
                     for slice in data.as_slices() {
@@ -112,10 +123,8 @@ impl Engine {
                 (Wcc::new(&before, before.clone()), 0)
             }
         };
-        if unsaved >= SEAL_AHEAD_LEN {
-            self.inner.seal_ahead(target.ino)?;
-        }
-        self.inner.make_stable(stability).await?;
+        self.inner.seal_ahead(target.ino, unsaved)?;
+        self.inner.make_stable(stability, Some(target.ino)).await?;
         Ok(Written { count, wcc, stability, verifier: self.inner.verifier })
     }
 
@@ -135,6 +144,8 @@ impl Engine {
         let target = Target::of(file);
         target.check(target.can_write)?;
         let end = rules::range_end(offset, len, FILE_SIZE_MAX)?;
+        // Zeros are written where a block is not covered: at either end.
+        self.inner.make_room(2 * self.inner.block_size).await?;
         loop {
             let before = {
                 let mut call = Call::begin(&self.inner);
@@ -186,21 +197,29 @@ impl Engine {
 type Picked = (u64, Vec<(u64, Bytes)>);
 
 impl Inner {
-    /// Waits until `len` more bytes may be held in memory and on the local disk.
-    async fn make_room(&self, len: u64) -> Result<()> {
-        let unsaved = self.state.lock().dirty_bytes;
-        if unsaved + len > self.settings.unsaved_max() {
+    /// Waits until `len` more bytes may be held in memory and on the local disk,
+    /// and it is known exactly what is in use if that matters.
+    pub(super) async fn make_room(&self, len: u64) -> Result<()> {
+        let (unsaved, is_tight) = {
+            let state = self.state.lock();
+            (state.dirty_bytes, self.is_beyond_quota(&state, len) && !state.is_clean())
+        };
+        if is_tight || unsaved + len > self.settings.unsaved_max() {
             self.commit().await?;
         }
         self.wait_for_store().await
     }
 
-    /// Makes everything so far at least as safe as asked.
-    pub(super) async fn make_stable(&self, stability: Stability) -> Result<()> {
+    /// Makes everything so far at least as safe as asked; if it is about one file,
+    /// that others cannot be uploaded does not matter.
+    pub(super) async fn make_stable(&self, stability: Stability, file: Option<u64>) -> Result<()> {
         match stability {
             Stability::Buffered => Ok(()),
             Stability::Journaled => self.commit().await,
-            Stability::Uploaded => self.sync_store().await,
+            Stability::Uploaded => match file {
+                Some(file) => self.sync_to_store(|ino| ino == file).await,
+                None => self.sync_store().await,
+            },
         }
     }
 
@@ -213,16 +232,22 @@ impl Inner {
 
     /// Seals full blocks of a file that has gathered many, so that a commit has
     /// little left to do. What fails here stays unsaved and fails there.
-    fn seal_ahead(&self, ino: u64) -> Result<()> {
+    pub(super) fn seal_ahead(&self, ino: u64, unsaved: u64) -> Result<()> {
+        if unsaved < SEAL_AHEAD_LEN {
+            return Ok(());
+        }
         loop {
             let picked = self.pick_full_blocks(ino)?;
             if picked.is_empty() {
                 return Ok(());
             }
-            for (block, pieces) in picked {
-                let sealed = self.seal_pieces(&pieces);
+            let sealed = self.env.map(&picked, |(_, pieces)| self.seal_pieces(pieces).ok());
+            let has_failed = sealed.iter().any(Option::is_none);
+            for ((block, pieces), sealed) in picked.into_iter().zip(sealed) {
                 let mut state = self.state.lock();
-                let Some(file) = file_of(&mut state, ino).map_err(told)? else { return Ok(()) };
+                let Some(file) = self.file_of(&mut state, ino).map_err(told)? else {
+                    return Ok(());
+                };
                 file.sealing.remove(&block);
                 let range = block * self.block_size..(block + 1) * self.block_size;
                 let is_same = |a: &(u64, Bytes), b: &(u64, Bytes)| {
@@ -231,18 +256,23 @@ impl Inner {
                 let now: Vec<_> = file.current.extents.in_range(range.clone()).collect();
                 let unchanged = now.len() == pieces.len()
                     && now.iter().zip(&pieces).all(|(a, b)| is_same(a, b));
-                if let (Ok(id), true) = (sealed, unchanged) {
+                if let (Some(id), true) = (sealed, unchanged) {
                     file.current.extents.remove(range);
                     file.current.staged.insert(block, id);
                     state.dirty_bytes = state.dirty_bytes.saturating_sub(self.block_size);
                 }
+            }
+            if has_failed {
+                return Ok(());
             }
         }
     }
 
     fn pick_full_blocks(&self, ino: u64) -> Result<Vec<Picked>> {
         let mut state = self.state.lock();
-        let Some(file) = file_of(&mut state, ino).map_err(told)? else { return Ok(Vec::new()) };
+        let Some(file) = self.file_of(&mut state, ino).map_err(told)? else {
+            return Ok(Vec::new());
+        };
         if file.current.extents.len() < SEAL_AHEAD_LEN / 2 {
             return Ok(Vec::new());
         }
@@ -266,7 +296,8 @@ impl Inner {
         let plain = match pieces {
             [(_, only)] => &only[..],
             _ => {
-                joined = pieces.iter().flat_map(|(_, bytes)| bytes).copied().collect::<Vec<u8>>();
+                let slices: Vec<&[u8]> = pieces.iter().map(|(_, bytes)| &bytes[..]).collect();
+                joined = slices.concat();
                 &joined[..]
             }
         };

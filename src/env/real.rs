@@ -1,6 +1,7 @@
 //! The machine's own clock.
 
 use super::Clock;
+use std::pin::Pin;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use vfs::Timestamp;
 
@@ -27,5 +28,10 @@ impl Clock for SystemClock {
 
     fn monotonic(&self) -> Duration {
         self.start.elapsed()
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the one place where time really passes")]
+    fn sleep(&self, by: Duration) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(tokio::time::sleep(by))
     }
 }

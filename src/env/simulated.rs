@@ -2,6 +2,7 @@
 
 use super::Clock;
 use parking_lot::Mutex;
+use std::pin::Pin;
 use std::time::Duration;
 use vfs::Timestamp;
 
@@ -40,5 +41,10 @@ impl Clock for SimulatedClock {
 
     fn monotonic(&self) -> Duration {
         self.tick()
+    }
+
+    fn sleep(&self, by: Duration) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        self.advance(by);
+        Box::pin(tokio::task::yield_now())
     }
 }

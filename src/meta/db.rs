@@ -133,6 +133,17 @@ impl Db {
         Ok(Reader { path: self.path.clone(), seal: self.seal.clone(), connection })
     }
 
+    /// Removes every row of every table.
+    pub fn clear(&self) -> Result<()> {
+        self.write(|txn| {
+            for table in Table::ALL {
+                let sql = format!("DELETE FROM {}", table.name());
+                txn.cached(&sql)?.execute([]).map_err(|e| txn.sqlite(e))?;
+            }
+            Ok(())
+        })
+    }
+
     /// Runs one transaction; after `Ok` it is on stable storage.
     pub fn write<T>(&self, change: impl FnOnce(&Txn<'_>) -> Result<T>) -> Result<T> {
         let mut writer = self.writer.lock();
@@ -368,15 +379,6 @@ impl Txn<'_> {
     /// Removes a row, if it is there.
     pub fn delete(&self, table: Table, key: Key<'_>) -> Result<()> {
         self.cached(table.delete())?.execute([key]).map_err(|e| self.sqlite(e))?;
-        Ok(())
-    }
-
-    /// Removes every row of every table.
-    pub fn clear(&self) -> Result<()> {
-        for table in Table::ALL {
-            let sql = format!("DELETE FROM {}", table.name());
-            self.cached(&sql)?.execute([]).map_err(|e| self.sqlite(e))?;
-        }
         Ok(())
     }
 

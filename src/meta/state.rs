@@ -191,11 +191,17 @@ pub struct State {
     pub hlc: Hlc,
     /// Changes so far; a commit covers all up to some number.
     pub seq: u64,
-    /// Unsaved file data, bytes.
+    /// Unsaved file data in memory, bytes.
     pub dirty_bytes: u64,
+    /// Bytes written since the last freeze, wherever they are now.
+    pub new_bytes: u64,
+    /// The same of what a running commit has taken.
+    frozen_bytes: u64,
     /// How much there is, as of the last commit in bytes, as of now in inodes.
     pub usage: Usage,
     sweep: u64,
+    /// The number of inodes in memory at which unused ones are dropped.
+    sweep_at: usize,
 }
 
 impl State {
@@ -217,8 +223,11 @@ impl State {
             hlc,
             seq: 0,
             dirty_bytes: 0,
+            new_bytes: 0,
+            frozen_bytes: 0,
             usage,
             sweep: 1,
+            sweep_at: CLEAN_INODES_MAX,
         }
     }
 
@@ -245,6 +254,7 @@ impl State {
         if !self.slots.contains_key(&ino) {
             let Some(row) = self.db.get(Table::Ino, Key::ino(ino))? else { return Ok(None) };
             let slot = decode_slot(&row).map_err(|e| malformed(Table::Ino, e))?;
+            self.drop_unused();
             self.slots.insert(ino, slot);
         }
         let sweep = self.sweep;
@@ -476,6 +486,8 @@ impl State {
         // Times for the groups that the commit adds itself, before any later op.
         self.hlc = Hlc(self.hlc.0 + ticks);
         self.dirty_bytes = 0;
+        // A commit that failed may have left some.
+        self.frozen_bytes += std::mem::take(&mut self.new_bytes);
         Frozen {
             seq: self.seq,
             inodes,
@@ -491,6 +503,7 @@ impl State {
     pub fn thaw(&mut self, frozen: &Frozen) {
         self.frozen_dents = Arc::default();
         self.frozen_links = Arc::default();
+        self.frozen_bytes = 0;
         for (key, dent) in &*frozen.dents {
             self.clean_dents.insert(*key, dent.clone());
         }
@@ -504,17 +517,25 @@ impl State {
         self.drop_unused();
     }
 
+    /// What files take, in bytes, with all that is not saved yet counted in full.
+    #[must_use]
+    pub fn claimed_bytes(&self) -> u64 {
+        self.usage.bytes + self.frozen_bytes + self.new_bytes
+    }
+
     /// Keeps the number of clean inodes in memory bounded: one pass drops those
-    /// that were not used since the pass before, the next all that it must.
+    /// that were not used since the pass before, the next all that it must. The
+    /// next sweep is not before as many have come as this one left.
     fn drop_unused(&mut self) {
-        if self.slots.len() < CLEAN_INODES_MAX {
+        if self.slots.len() < self.sweep_at {
             return;
         }
         let sweep = self.sweep;
         self.slots.retain(|_, slot| !slot.is_droppable() || slot.used_in == sweep);
-        if self.slots.len() >= CLEAN_INODES_MAX {
+        if self.slots.len() >= CLEAN_INODES_MAX / 2 {
             self.slots.retain(|_, slot| !slot.is_droppable());
         }
+        self.sweep_at = CLEAN_INODES_MAX.max(2 * self.slots.len());
         self.sweep += 1;
     }
 }
@@ -546,4 +567,36 @@ fn decode_slot(row: &[u8]) -> std::result::Result<Slot, DecodeError> {
     let mut slot = Slot::new(inode, parent);
     slot.has_patches = has_patches;
     Ok(slot)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::Key32;
+    use crate::env::Env;
+    use crate::log::op::Node;
+    use vfs::Timestamp;
+
+    #[test]
+    fn reading_alone_keeps_a_bounded_number_of_inodes_in_memory() {
+        let dir = tempfile::tempdir().unwrap();
+        let db = db::Db::open(dir.path(), &Key32::copy_of(&[1; 32]), Env::real()).unwrap();
+        let inodes = 3 * CLEAN_INODES_MAX as u64;
+        let row = |ino| {
+            let inode = Inode::new(Node::Regular, 0o644, 1, 2, Timestamp::default());
+            (ino, encode_slot(&Inode { nlink: 1, ..inode }, 0, false))
+        };
+        db.write(|txn| {
+            let mut rows = (1..=inodes).map(row);
+            rows.try_for_each(|(ino, row)| txn.put(Table::Ino, Key::ino(ino), &row))
+        })
+        .unwrap();
+        let mut state = State::new(db.reader().unwrap(), [0; 32], Hlc(0), Usage::default());
+        state.slot(1).unwrap().unwrap().opens = 1;
+        for ino in 1..=inodes {
+            assert!(state.slot(ino).unwrap().is_some());
+            assert!(state.slots.len() <= CLEAN_INODES_MAX, "{} inodes", state.slots.len());
+        }
+        assert_eq!(state.cached_slot(1).unwrap().opens, 1, "what is open stays");
+    }
 }

@@ -123,7 +123,7 @@ fn what_was_fsynced_is_uploaded_without_being_asked() {
 /// Waits until a machine that knows nothing sees a file.
 async fn wait_for(world: &World, file: &str) {
     for attempt in 0..100 {
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        world.env.sleep(Duration::from_millis(200)).await;
         let fresh = world.open(&format!("look-{file}-{attempt}")).await;
         if read(&fresh, file).await.is_ok() {
             return;

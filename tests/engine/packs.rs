@@ -72,7 +72,7 @@ fn an_fsync_beside_a_writer_that_fills_packs_survives_a_crash() {
         let engine = open_with(&world, "a", |s| s.pack_size_max = 200_000).await;
         let is_over = Arc::new(AtomicBool::new(false));
         let (busy, stop) = (engine.clone(), is_over.clone());
-        let writer = std::thread::spawn(move || {
+        let writer = world.env.spawn("busy", move || {
             let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
             runtime.block_on(async {
                 for seed in (1000..1060).take_while(|_| !stop.load(Ordering::Relaxed)) {
@@ -80,6 +80,7 @@ fn an_fsync_beside_a_writer_that_fills_packs_survives_a_crash() {
                 }
             });
         });
+        let writer = writer.unwrap();
         for seed in 0..6 {
             let file = format!("f{seed}");
             put(&engine, &file, noise(300_000, seed), Stability::Journaled).await;
@@ -144,7 +145,7 @@ fn two_uploads_at_the_same_time_send_each_pack_once() {
         begun.acquire().await.unwrap().forget();
         let other = engine.clone();
         let syncing = tokio::spawn(async move { other.sync().await });
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        world.env.sleep(Duration::from_millis(300)).await;
         go_on.add_permits(1);
         syncing.await.unwrap().unwrap();
         let mut sent = sent.lock().unwrap().clone();

@@ -232,7 +232,7 @@ fn a_store_that_was_rolled_back_is_refused_even_without_the_database() {
         engine.sync().await.unwrap();
         let mut old = Vec::new();
         for name in world.names().await {
-            old.push((name.clone(), world.store.get(&name, None).await.unwrap()));
+            old.push((name, world.store.get(&name, None).await.unwrap()));
         }
         write(&engine, "f", b"2".to_vec(), Buffered).await.unwrap();
         engine.close().await.unwrap();
@@ -271,7 +271,7 @@ fn a_lost_or_damaged_pack_costs_its_files_and_no_others() {
         let mut pack = None;
         for name in &added[1] {
             if world.store.size(name).await.unwrap() > Some(60_000) {
-                pack = Some(name.clone());
+                pack = Some(*name);
             }
         }
         let pack = pack.unwrap();

@@ -22,8 +22,8 @@ mod permission;
 mod xattrs;
 
 pub use attributes::{
-    Changed, FirstAttributes, atime_is_due, first_attributes, mode_after_write, op_time, setattr,
-    time_of,
+    CAPABILITY, Changed, FirstAttributes, atime_is_due, first_attributes, mode_after_write,
+    op_time, setattr, setattr_drops_capability, time_of,
 };
 pub use names::{
     RenameFacts, RenamePlan, link, may_add, may_make_node, may_remove, rename, rmdir, unlink,

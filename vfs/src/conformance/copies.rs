@@ -12,6 +12,7 @@ super::list! { "copies":
     a_file_is_copied_within_itself,
     overlapping_ranges_are_refused,
     a_copy_is_on_its_own_afterwards,
+    a_part_that_was_copied_brings_nothing_else_along,
     a_copy_is_a_write_to_the_target,
     copying_needs_the_right_handles,
     copying_needs_files,
@@ -112,6 +113,31 @@ async fn a_copy_is_on_its_own_afterwards<V: Vfs>(t: &Fixture<V>) -> Verdict {
     holds(t.read(to, 0, 1_000_000).await? == data, "the copy, after the source changed")?;
     t.write(to, 3, b"changed").await?;
     same(t.read(from, 0, 100).await?[..7].to_vec(), b"changed", "the source")
+}
+
+async fn a_part_that_was_copied_brings_nothing_else_along<V: Vfs>(t: &Fixture<V>) -> Verdict {
+    let data = pattern(300_000, 3);
+    let from = t.file_with("from", &data).await?;
+    let (written, extended) = (t.file("written").await?, t.file("extended").await?);
+    for (to, len) in [(written, 100), (extended, 200_000)] {
+        same(copy(t, (from, 0), (to, 0), len).await?, len, "count")?;
+    }
+    t.write(written, 5000, b"x").await?;
+    let read = t.read(written, 0, 10_000).await?;
+    holds(read[..100] == data[..100] && read[5000] == b'x', "data before and behind the gap")?;
+    holds(read[100..5000].iter().all(|byte| *byte == 0), "zeros in the gap")?;
+    t.set(extended, &with_size(280_000)).await?;
+    let read = t.read(extended, 0, 300_000).await?;
+    holds(read[..200_000] == data[..200_000], "data that was copied")?;
+    holds(read[200_000..].iter().all(|byte| *byte == 0), "zeros behind it")?;
+    // What the source itself no longer shows stays away as well.
+    t.set(from, &with_size(250_000)).await?;
+    let whole = t.file("whole").await?;
+    same(copy(t, (from, 0), (whole, 0), 300_000).await?, 250_000, "count of what is left")?;
+    t.set(whole, &with_size(300_000)).await?;
+    let read = t.read(whole, 0, 300_000).await?;
+    holds(read[..250_000] == data[..250_000], "data of what is left")?;
+    holds(read[250_000..].iter().all(|byte| *byte == 0), "zeros where the source was cut")
 }
 
 async fn a_copy_is_a_write_to_the_target<V: Vfs>(t: &Fixture<V>) -> Verdict {

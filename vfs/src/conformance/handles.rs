@@ -6,6 +6,7 @@ use crate::{At, Cred, ErrorKind, IfExists, Kind, Make, OpenFlags, Vfs, WriteAt};
 super::list! { "handles":
     an_unlinked_open_file_lives_on,
     an_unlinked_file_lives_until_the_last_handle,
+    an_unlinked_open_file_gets_no_new_name if |profile| profile.by_inode,
     a_handle_reads_or_writes_as_opened,
     a_handle_outlives_a_chmod if |profile| profile.enforces_dac,
     the_creator_may_use_the_handle_whatever_the_mode if |profile| profile.enforces_dac,
@@ -53,6 +54,16 @@ async fn an_unlinked_file_lives_until_the_last_handle<V: Vfs>(t: &Fixture<V>) ->
         same(t.read_at(At::Open(&third), 0, 100).await?, b"data", "data through a third")?;
     }
     Ok(())
+}
+
+async fn an_unlinked_open_file_gets_no_new_name<V: Vfs>(t: &Fixture<V>) -> Verdict {
+    let ino = t.file_with("f", b"data").await?;
+    let handle = t.open(ino, OpenFlags::READ_WRITE).await?;
+    t.fs.unlink(t.cx(), t.dir, name("f")).await?;
+    let linked = t.fs.link(t.cx(), ino, t.dir, name("g")).await;
+    fails(linked, ErrorKind::NotFound, "a link to what has no name")?;
+    same(t.read_at(At::Open(&handle), 0, 10).await?, b"data", "data")?;
+    same(t.names(t.dir).await?, Vec::<String>::new(), "names")
 }
 
 async fn a_handle_reads_or_writes_as_opened<V: Vfs>(t: &Fixture<V>) -> Verdict {

@@ -1,7 +1,11 @@
 //! Extended attributes.
 
-use super::fixture::{Fixture, Verdict, fails, holds, is_after, name, same, with_mode};
-use crate::{Cred, ErrorKind, Ino, Make, RenameMode, Result, Vfs, XattrMode};
+use super::fixture::{Fixture, Verdict, fails, holds, is_after, name, same, with_mode, with_size};
+use crate::rules::CAPABILITY;
+use crate::{
+    Allocate, At, Cred, ErrorKind, Ino, Make, OpenFlags, RenameMode, Result, SetAttr, Vfs,
+    XattrMode,
+};
 use bytes::Bytes;
 
 super::list! { "xattrs":
@@ -17,6 +21,7 @@ super::list! { "xattrs":
     links_have_no_user_attributes,
     attributes_belong_to_the_inode,
     setting_changes_the_change_time,
+    capabilities_go_with_every_change,
 }
 
 async fn set<V: Vfs>(t: &Fixture<V>, ino: Ino, name: &str, value: &[u8]) -> Result<()> {
@@ -187,4 +192,42 @@ async fn setting_changes_the_change_time<V: Vfs>(t: &Fixture<V>) -> Verdict {
     holds(is_after(&t.profile, second.ctime, first.ctime), "by setting")?;
     holds(is_after(&t.profile, third.ctime, second.ctime), "by removing")?;
     same(third.mtime, first.mtime, "modification time")
+}
+
+async fn capabilities_go_with_every_change<V: Vfs>(t: &Fixture<V>) -> Verdict {
+    // Revision 2, with one permitted capability: what kernels accept.
+    let mut value = [0; 20];
+    (value[3], value[5]) = (2, 4);
+    let capability = std::str::from_utf8(CAPABILITY).unwrap_or_default();
+    let from = t.file_with("from", b"data").await?;
+    let owner = SetAttr { uid: Some(1000), ..SetAttr::default() };
+    for change in ["write", "cut", "extension", "open", "allocation", "copy", "owner"] {
+        let ino = t.file_with(change, b"some data").await?;
+        set(t, ino, capability, &value).await?;
+        t.set(ino, &with_mode(0o755)).await?;
+        t.read(ino, 0, 10).await?;
+        same(get(t, ino, capability).await?, value, "what neither mode nor reading changes")?;
+        match change {
+            "write" => t.write(ino, 3, b"x").await.map(drop)?,
+            "cut" => t.set(ino, &with_size(2)).await.map(drop)?,
+            "extension" => t.set(ino, &with_size(100)).await.map(drop)?,
+            "open" => {
+                let flags = OpenFlags { truncate: true, ..OpenFlags::READ_WRITE };
+                t.open(ino, flags).await.map(drop)?;
+            }
+            "allocation" => {
+                let what = Allocate::Reserve { keep_size: false };
+                t.fs.allocate(t.cx(), At::Ino(ino), 0, 100, what).await?;
+            }
+            "copy" => {
+                t.fs.copy(t.cx(), (At::Ino(from), 0), (At::Ino(ino), 0), 4).await?;
+            }
+            _ => t.set(ino, &owner).await.map(drop)?,
+        }
+        fails(get(t, ino, capability).await, ErrorKind::NoData, change)?;
+    }
+    let dir = t.dir("dir").await?;
+    set(t, dir, "user.a", b"v").await?;
+    t.set(dir, &owner).await?;
+    same(get(t, dir, "user.a").await?, b"v", "another attribute")
 }

@@ -36,7 +36,11 @@ impl State {
             Touch::Attr
         };
         let time = self.touch(&[(at.ino, touch)]);
-        let attr = &mut self.inode_mut(at.ino)?.attr;
+        let inode = self.inode_mut(at.ino)?;
+        if rules::setattr_drops_capability(&inode.attr, set) {
+            inode.xattrs.remove(rules::CAPABILITY);
+        }
+        let attr = &mut inode.attr;
         (attr.mode, attr.uid, attr.gid) = (changed.mode, changed.uid, changed.gid);
         if let Some(atime) = set.atime {
             attr.atime = rules::time_of(atime, time);
@@ -67,7 +71,9 @@ impl State {
     /// Everything a change of data changes besides.
     pub(super) fn written(&mut self, cx: Context<'_>, ino: Ino) -> Result<()> {
         let mode = rules::mode_after_write(cx.cred, self.attr(ino)?, cx.dac);
-        self.inode_mut(ino)?.attr.mode = mode;
+        let inode = self.inode_mut(ino)?;
+        inode.attr.mode = mode;
+        inode.xattrs.remove(rules::CAPABILITY);
         self.touch(&[(ino, Touch::Data)]);
         Ok(())
     }

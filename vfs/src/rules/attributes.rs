@@ -168,6 +168,17 @@ pub fn mode_after_write(cred: &Cred, attr: &Attr, dac: Dac) -> u16 {
     attr.mode & kept
 }
 
+/// The extended attribute that holds a file's capabilities. Every change of its
+/// data takes it away, whoever makes it, and so does giving the file away.
+pub const CAPABILITY: &[u8] = b"security.capability";
+
+/// Whether a change of attributes takes a file's capabilities away.
+#[must_use]
+pub fn setattr_drops_capability(attr: &Attr, set: &SetAttr) -> bool {
+    let gives_away = set.uid.is_some() || set.gid.is_some();
+    (gives_away && attr.kind != Kind::Directory) || set.size.is_some()
+}
+
 /// Whether a read has to write the access time (relatime): it is not newer than
 /// the last change, or a day old.
 #[must_use]
