@@ -96,13 +96,13 @@ impl Engine {
             Ok(())
         })?;
         db.end_snapshot()?;
-        self.check_packs(&mut report).await?;
         let logs = self.confirmed_logs().await?;
         let listed = inner.store.list("").await?;
         let listed: HashMap<_, _> = listed.into_iter().map(|info| (info.name, info.size)).collect();
         self.check_logs(&logs, &listed, &mut report).await?;
         let (mut proof, lost) = Proof::begin(&inner.blocks, &listed).await?;
         report.problems.extend(lost);
+        self.check_packs(&proof, &mut report).await?;
         progress.begin("verifying files", Some(inodes.len() as u64));
         for (ino, inode) in &inodes {
             report.inodes += 1;
@@ -122,9 +122,12 @@ impl Engine {
 
     /// Every announced pack has the directory it was announced with. One that was out of
     /// reach or damaged when this machine learnt of it, and is whole now, is taken in.
-    async fn check_packs(&self, report: &mut FsckReport) -> Result<()> {
+    async fn check_packs(&self, proof: &Proof<'_>, report: &mut FsckReport) -> Result<()> {
         let (inner, db) = (&self.inner, self.inner.db.reader()?);
         for info in inner.blocks.packs_in(PackState::Announced) {
+            if proof.is_lost(info.pack) {
+                continue;
+            }
             let entries = match inner.blocks.fetch_dir(&info).await {
                 Ok(entries) => entries,
                 Err(data::Error::Store(error)) if error.kind() != store::ErrorKind::NotFound => {

@@ -218,7 +218,7 @@ fn a_check_asks_the_store_whatever_is_cached() {
         // Half of a pack, and none of it.
         world.store.put(&pack, whole.slice(..whole.len() / 2), replace).await.unwrap();
         let short = engine.fsck(&Silent).await.unwrap().problems;
-        assert!(short.iter().any(|problem| problem.starts_with("pack ")), "{short:?}");
+        assert!(short.iter().any(|problem| problem.starts_with("object ")), "{short:?}");
         lose_packs(&world).await;
         let lost = engine.fsck(&Silent).await.unwrap().problems;
         assert!(lost.iter().any(|problem| problem.contains("has lost it")), "{lost:?}");

@@ -98,7 +98,7 @@ fn a_write_returns_while_packs_cannot_be_written_and_close_says_that_it_is_not_s
             let world = World::new().await;
             let engine = world.open("a").await;
             let file = create(&engine, "f").await;
-            let packs = world.settings("a").cache_dir.join("packs");
+            let packs = world.settings("a").state_dir.join("unsent");
             std::fs::remove_dir_all(&packs).unwrap();
             let data = noise(3 << 20, 1);
             write(&engine, &file, 0, &data, Stability::Buffered).await.unwrap();

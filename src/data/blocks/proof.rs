@@ -41,15 +41,21 @@ impl<'a> Proof<'a> {
             match blocks.store.size(&name).await? {
                 Some(size) if size == info.size => continue,
                 Some(size) => problems.push(format!(
-                    "pack {}: {size} bytes in the store instead of {}",
-                    info.pack, info.size
+                    "object {name}: {size} bytes in the store instead of {}",
+                    info.size
                 )),
-                None => problems.push(format!("pack {}: the store has lost it", info.pack)),
+                None => problems.push(format!("object {name}: the store has lost it")),
             }
             lost.insert(info.pack);
             blocks.table.lock().distrust(info.pack);
         }
         Ok((Self { blocks, lost, window: None }, problems))
+    }
+
+    /// Whether the store does not have a pack, or not all of it.
+    #[must_use]
+    pub fn is_lost(&self, pack: PackId) -> bool {
+        self.lost.contains(&pack)
     }
 
     /// Reads and checks a block; answers its length.
