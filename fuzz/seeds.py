@@ -41,8 +41,15 @@ def seeds():
     yield "rows", b"\5" + x(pack["dir_plain"])[4:54]
     for which, length in [(6, 32), (7, 72), (8, 4)]:
         yield "rows", bytes([which]) + bytes(length)
-    yield "rows", b"\x09" + struct.pack("<QI", 1 << 20, 3) + b"abc"
-    yield "rows", b"\x0a" + pack["pack_id"].encode()
+    yield "rows", b"\x09\1" + struct.pack("<QI", 1 << 20, 3) + b"abc"
+    yield "rows", b"\x0b" + pack["pack_id"].encode()
+
+    for row in VECTORS["checkpoint_tree"]["rows"][::10]:
+        key = x(row["key"])
+        yield "checkpoint", bytes([0, len(key)]) + key + x(row["value"])
+    for node in VECTORS["checkpoint_tree"]["nodes"]:
+        yield "checkpoint", bytes([node["level"] + 2]) + x(node["bytes"])
+    yield "checkpoint", b"\1" + x(VECTORS["checkpoint"]["body"])
 
     yield "vault_header", x(VECTORS["vault_header"]["bytes"])
     yield "membership", bytes(4) + x(VECTORS["membership"]["body"])[94 + 4 :]

@@ -5,7 +5,7 @@
 //! is asked. What a call changes is visible to everybody when the lock is let
 //! go; a commit makes it durable here, an upload durable in the store.
 
-mod anchors;
+pub mod anchors;
 mod attributes;
 mod background;
 mod checkpoint;

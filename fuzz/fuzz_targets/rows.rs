@@ -4,9 +4,10 @@
 
 use libfuzzer_sys::fuzz_target;
 use tgcryptfs::crypto::PackId;
-use tgcryptfs::data::file::Patches;
+use tgcryptfs::data::file::Patch;
 use tgcryptfs::data::pack::{decode_entry, encode_entry};
 use tgcryptfs::data::parts::parse_pack_id;
+use tgcryptfs::engine::anchors::Anchors;
 use tgcryptfs::meta::row::{BlockPlace, Dent, Inode, PackRow};
 use tgcryptfs::meta::singles::{OwnLog, Position, Seen, Single};
 use tgcryptfs::meta::state::{decode_inode_row, encode_slot};
@@ -16,7 +17,7 @@ const PACK: PackId = PackId([8; 16]);
 
 fuzz_target!(|input: &[u8]| {
     let Some((which, input)) = input.split_first() else { return };
-    match which % 11 {
+    match which % 12 {
         0 => canonical_part(input, Inode::decode, Inode::encode),
         1 => canonical(input, decode_inode_row, |(inode, parent, has_patches)| {
             encode_slot(inode, *parent, *has_patches)
@@ -28,7 +29,8 @@ fuzz_target!(|input: &[u8]| {
         6 => canonical_part(input, Position::decode, Position::encode),
         7 => canonical_part(input, OwnLog::decode, OwnLog::encode),
         8 => canonical_part(input, Seen::decode, Seen::encode),
-        9 => canonical(input, Patches::decode, |(offset, bytes)| Patches::encode(*offset, bytes)),
+        9 => canonical(input, Patch::decode, Patch::encode),
+        10 => canonical(input, Anchors::decode, Anchors::encode),
         _ => {
             let Ok(text) = std::str::from_utf8(input) else { return };
             canonical(input, |_| parse_pack_id(text).ok_or(()), |id| id.to_string().into_bytes());

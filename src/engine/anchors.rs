@@ -20,20 +20,25 @@ const LOGS_MAX: usize = 1 << 16;
 
 /// What was seen; nothing older is accepted again.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Anchors {
+pub struct Anchors {
     /// The newest membership record.
-    pub(super) membership: (u64, Hash),
+    pub membership: (u64, Hash),
     /// The end of every log, as read or, for the own, as the store confirmed it.
-    pub(super) logs: Vec<Dep>,
+    pub logs: Vec<Dep>,
 }
 
 impl Anchors {
-    fn encode(&self, w: &mut Writer) {
+    /// What is sealed into the file.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut w = Writer::new();
         w.u64(self.membership.0).raw(&self.membership.1.0);
         w.list(&self.logs, |w, end| end.encode(w));
+        w.into_vec()
     }
 
-    fn decode(bytes: &[u8]) -> std::result::Result<Self, DecodeError> {
+    /// Reads it.
+    pub fn decode(bytes: &[u8]) -> std::result::Result<Self, DecodeError> {
         let mut r = Reader::new(bytes);
         let membership = (r.u64("membership number")?, Hash(r.array("membership hash")?));
         let logs = r.list("logs", LOGS_MAX, 64, Dep::decode)?;
@@ -123,12 +128,9 @@ impl AnchorFile {
         if self.saved.as_ref() == Some(&anchors) {
             return Ok(());
         }
-        let (mut w, mut plain) = (Writer::new(), Writer::new());
-        w.raw(MAGIC).u8(VERSION);
-        anchors.encode(&mut plain);
-        let mut bytes = w.into_vec();
-        let nonce = self.env.random_array();
-        AeadKey::new(&self.key).seal_onto(&nonce, &self.aad(), plain.as_slice(), &mut bytes);
+        let mut bytes = [&MAGIC[..], &[VERSION]].concat();
+        let (nonce, plain) = (self.env.random_array(), anchors.encode());
+        AeadKey::new(&self.key).seal_onto(&nonce, &self.aad(), &plain, &mut bytes);
         write_durably(&self.path, &bytes)?;
         self.saved = Some(anchors);
         Ok(())

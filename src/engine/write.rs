@@ -103,21 +103,26 @@ impl Engine {
                 rules::may_change_data(cx.cred, &before, Access::WRITE, cx.dac)?;
             }
             let offset = match at {
-                WriteAt::Offset(offset) => offset,
+                WriteAt::Offset(offset) | WriteAt::Late(offset) => offset,
                 WriteAt::End => before.size,
             };
             let end = rules::range_end(offset, count.into(), FILE_SIZE_MAX)?;
             if count > 0 {
                 self.inner.claim(&mut call.state, count.into())?;
-                let mut at = offset;
+                let mut place = offset;
                 let unsaved = call.with_file(target.ino, |file, _| {
                     for slice in data.as_slices() {
-                        file.current.extents.insert(at, slice.clone());
-                        at += slice.len() as u64;
+                        file.current.extents.insert(place, slice.clone());
+                        place += slice.len() as u64;
                     }
                     file.current.extents.len()
                 })?;
                 call.touch_data(cx, &before, before.size.max(end))?;
+                if let WriteAt::Late(_) = at
+                    && let Some(slot) = call.state.change(target.ino).map_err(told)?
+                {
+                    slot.inode.mtime = before.mtime;
+                }
                 (Wcc::new(&before, call.attr(target.ino)?), unsaved)
             } else {
                 (Wcc::new(&before, before.clone()), 0)

@@ -2,10 +2,11 @@
 //! requests, appends from several sides, a database, and the next mount of it all.
 
 use super::support::{Mounted, Vault, sh};
-use rustix::mm::{MapFlags, MsyncFlags, ProtFlags, mmap, msync, munmap};
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::path::Path;
+use std::process::Command;
 
 const PAGE: usize = 4096;
 /// More than one block, and no whole number of them.
@@ -28,27 +29,36 @@ fn file(fs: &Mounted<'_>, name: &str, content: &[u8]) -> File {
     file
 }
 
-/// Changes part of a file through a shared mapping, in several blocks.
-#[expect(unsafe_code, reason = "a mapping is raw memory")]
-fn change_by_mapping(file: &File, data: &mut [u8], seed: u8, flags: MsyncFlags) {
-    let access = ProtFlags::READ | ProtFlags::WRITE;
-    let len = data.len();
-    // SAFETY: a fresh mapping that nothing else refers to.
-    let map =
-        unsafe { mmap(std::ptr::null_mut(), len, access, MapFlags::SHARED, file, 0).unwrap() };
-    // SAFETY: the mapping is `len` bytes long and lives until `munmap` below.
-    let bytes = unsafe { std::slice::from_raw_parts_mut(map.cast::<u8>(), len) };
-    for start in [0, (1 << 16) - 10, (2 << 16) + 123, len - 20] {
-        let part = pattern(20, seed);
-        bytes[start..start + 20].copy_from_slice(&part);
-        data[start..start + 20].copy_from_slice(&part);
+/// Where mappings are changed: in several blocks and across a border.
+fn places(len: usize) -> [usize; 4] {
+    [0, (1 << 16) - 10, (2 << 16) + 123, len - 20]
+}
+
+/// Changes part of a file through a shared mapping. In a process of its own: a
+/// mapping that is written back while it is taken down holds the lock of its
+/// process's memory, and the file system is in this one.
+fn change_by_mapping(path: &Path, data: &mut [u8], seed: u8, syncs: bool) {
+    let script = "\
+import mmap, sys
+path, part, syncs, places = sys.argv[1], bytes.fromhex(sys.argv[2]), sys.argv[3], sys.argv[4:]
+with open(path, 'r+b') as file, mmap.mmap(file.fileno(), 0) as mapped:
+    before = file.read()
+    assert mapped[:] == before
+    for place in map(int, places):
+        mapped[place:place + len(part)] = part
+    if syncs == 'true':
+        mapped.flush()
+";
+    let part = pattern(20, seed);
+    let hex: String = part.iter().map(|byte| format!("{byte:02x}")).collect();
+    let mut python = Command::new("python3");
+    python.args(["-c", script]).arg(path).args([hex, syncs.to_string()]);
+    for start in places(data.len()) {
+        python.arg(start.to_string());
+        data[start..start + part.len()].copy_from_slice(&part);
     }
-    assert!(bytes == data, "the mapping shows the rest as it was");
-    // SAFETY: the mapping is still there; `bytes` is not used afterwards.
-    unsafe {
-        msync(map, len, flags).unwrap();
-        munmap(map, len).unwrap();
-    }
+    let output = python.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 #[test]
@@ -57,12 +67,12 @@ fn what_was_written_through_a_mapping_is_there_after_a_remount() {
     let mut data = pattern(LEN, 1);
     let fs = vault.mount();
     let open = file(&fs, "f", &data);
-    change_by_mapping(&open, &mut data, 2, MsyncFlags::SYNC);
+    change_by_mapping(&fs.at("f"), &mut data, 2, true);
     let mut seen = vec![0; LEN];
     open.read_exact_at(&mut seen, 0).unwrap();
     assert!(seen == data, "read(2) after the mapping");
     // Not even written back when the file is closed.
-    change_by_mapping(&open, &mut data, 3, MsyncFlags::ASYNC);
+    change_by_mapping(&fs.at("f"), &mut data, 3, false);
     drop(open);
     fs.end();
     for round in 0..2 {
@@ -78,7 +88,7 @@ fn what_was_synced_through_a_mapping_survives_a_crash() {
     let mut data = pattern(LEN, 1);
     let fs = vault.mount();
     let open = file(&fs, "f", &data);
-    change_by_mapping(&open, &mut data, 2, MsyncFlags::SYNC);
+    change_by_mapping(&fs.at("f"), &mut data, 2, true);
     // The file's name is in its directory by the same sync.
     assert!(vault.after_a_crash(|fs| fs::read(fs.at("f")).unwrap()) == data);
     drop(open);

@@ -52,6 +52,8 @@ fn through_the_kernel(client: &Client, hole_granularity: u64) -> Profile {
         has_change: false,
         // The kernel writes what fits below the longest length.
         refuses_whole_writes: false,
+        // The kernel says so of its own cache only.
+        late_writes: false,
         ..Profile::full(hole_granularity)
     }
 }

@@ -54,6 +54,8 @@ pub struct Profile {
     /// A write that does not fit below the longest length is refused altogether; a
     /// kernel writes as much as fits, as POSIX says.
     pub refuses_whole_writes: bool,
+    /// [`crate::WriteAt::Late`] can be said; a system call cannot.
+    pub late_writes: bool,
     /// Also run the cases that take tens of thousands of operations.
     pub slow: bool,
 }
@@ -72,6 +74,7 @@ impl Profile {
             has_change: true,
             has_btime: true,
             refuses_whole_writes: true,
+            late_writes: true,
             slow: true,
         }
     }

@@ -84,6 +84,9 @@ pub enum WriteAt {
     Offset(u64),
     /// At the end of the file, wherever that is when the write is applied.
     End,
+    /// At this offset, out of a cache of the caller's that keeps the modification time
+    /// itself and sets it on its own: the write leaves it alone.
+    Late(u64),
 }
 
 /// The answer to a write.

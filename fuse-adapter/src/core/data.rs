@@ -71,7 +71,8 @@ impl<V: Vfs> Core<V> {
         let kills = ask.write.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID);
         let trusted = from_cache || (self.agreed().kills_privileges && !kills);
         let cx = if trusted { &kernel } else { who }.context();
-        let appends = ask.open & libc::O_APPEND != 0 && !from_cache && !self.agreed().writeback;
+        let writeback = self.agreed().writeback;
+        let appends = ask.open & libc::O_APPEND != 0 && !from_cache && !writeback;
 
         let len = u32::try_from(data.len()).map_err(|_| ErrorKind::Invalid)?;
         let mut rest = data;
@@ -79,7 +80,12 @@ impl<V: Vfs> Core<V> {
         while !rest.is_empty() {
             let step = rest.split_to(rest.len().min(self.limits.write_max.max(1) as usize));
             let step_len = step.len() as u64;
-            let place = if appends { WriteAt::End } else { WriteAt::Offset(offset) };
+            let place = match () {
+                () if appends => WriteAt::End,
+                // The kernel has the time of the write that filled its page, and sends it.
+                () if from_cache && writeback => WriteAt::Late(offset),
+                () => WriteAt::Offset(offset),
+            };
             let data = Segments::from(step);
             let done = self.fs.write(cx, At::Open(&*file), place, data, Stability::Buffered);
             if u64::from(done.await?.count) != step_len {

@@ -77,7 +77,7 @@ impl Client {
         stability: Stability,
     ) -> Result<Written> {
         let (offset, append) = match place {
-            WriteAt::Offset(offset) => (too_big(offset)?, OFlags::empty()),
+            WriteAt::Offset(offset) | WriteAt::Late(offset) => (too_big(offset)?, OFlags::empty()),
             WriteAt::End => (0, OFlags::APPEND),
         };
         let write = |file: BorrowedFd<'_>| {

@@ -21,6 +21,7 @@ super::list! { "data":
     files_have_a_longest_length,
     only_files_have_data,
     a_write_changes_the_times,
+    a_late_write_leaves_the_modification_time if |profile| profile.late_writes,
 }
 
 async fn what_is_written_is_read<V: Vfs>(t: &Fixture<V>) -> Verdict {
@@ -224,6 +225,15 @@ async fn only_files_have_data<V: Vfs>(t: &Fixture<V>) -> Verdict {
         fails(t.set(ino, &with_size(0)).await, kind, "setting the length")?;
     }
     Ok(())
+}
+
+async fn a_late_write_leaves_the_modification_time<V: Vfs>(t: &Fixture<V>) -> Verdict {
+    let ino = t.file_with("f", b"start").await?;
+    let before = t.attr(ino).await?;
+    let after = t.write_at(At::Ino(ino), WriteAt::Late(3), b"late").await?.wcc.after;
+    same(after.mtime, before.mtime, "modification time")?;
+    holds(is_after(&t.profile, after.ctime, before.ctime), "change time")?;
+    same(t.read(ino, 0, 100).await?, b"stalate", "data")
 }
 
 async fn a_write_changes_the_times<V: Vfs>(t: &Fixture<V>) -> Verdict {

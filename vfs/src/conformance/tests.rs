@@ -66,6 +66,7 @@ fn what_cannot_be_shown_is_skipped_and_said() {
         has_change: false,
         has_btime: false,
         refuses_whole_writes: false,
+        late_writes: false,
         slow: false,
     };
     let report = block_on(run_all(&profile, || model(4096, &clock)));

@@ -104,7 +104,7 @@ impl State {
         self.may_use(cx, at, Access::WRITE)?;
         let before = self.attr(at.ino)?.clone();
         let mut offset = match place {
-            WriteAt::Offset(offset) => offset,
+            WriteAt::Offset(offset) | WriteAt::Late(offset) => offset,
             WriteAt::End => before.size,
         };
         if segments.is_empty() {
@@ -120,6 +120,9 @@ impl State {
             *size = end.max(*size);
         })?;
         self.written(cx, at.ino)?;
+        if let WriteAt::Late(_) = place {
+            self.inode_mut(at.ino)?.attr.mtime = before.mtime;
+        }
         self.wcc(&before)
     }
 
