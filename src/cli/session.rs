@@ -297,6 +297,7 @@ pub(super) fn engine_failure(error: engine::Error) -> Failure {
         Error::NoVault { .. } => {
             (Code::NotFound, "make a vault with tgcryptfs init, or correct the store")
         }
+        Error::VaultGone { .. } => (Code::NotFound, "bring back the store that holds the vault"),
         Error::VaultExists { .. } => (Code::Usage, "attach to the vault that is there already"),
         Error::Raced { .. } => (Code::Busy, "try again: another machine was at work"),
         Error::Db(ref db) | Error::Data(DataError::Db(ref db)) if db.is_damaged() => {

@@ -138,10 +138,12 @@ impl Inner {
             builder.finish()
         })?;
         draft.db.end_snapshot()?;
-        let packs = writer.upload().await?;
-        if packs.len() > CHECKPOINT_PACKS_MAX {
-            return Err(Error::CheckpointTooLarge { packs: packs.len() });
+        if writer.packs() > CHECKPOINT_PACKS_MAX {
+            // Not tried again before the log has grown by as much.
+            publisher.own.since_checkpoint = 0;
+            return Err(Error::CheckpointTooLarge { packs: writer.packs() });
         }
+        let packs = writer.upload().await?;
         let own = publisher.own;
         let machine = publisher.identity.machine;
         let cut = publisher.seen.heads.iter().copied().chain(publisher.end()).collect();

@@ -55,6 +55,16 @@ pub enum Error {
         /// The store.
         store: String,
     },
+    /// The store is empty, but this machine knows a vault there.
+    #[error(
+        "there is no vault in {store}, where this machine has one: is the disk or directory mounted? What is known of that vault is in {}; move it away to make another there", state_dir.display()
+    )]
+    VaultGone {
+        /// The store.
+        store: String,
+        /// Where what is known of the vault lies.
+        state_dir: PathBuf,
+    },
     /// There is a vault already.
     #[error("there is a vault in {store} already")]
     VaultExists {
@@ -112,7 +122,7 @@ pub enum Error {
     /// Another machine has written what is not read here, and there are changes
     /// here that are not uploaded.
     #[error(
-        "machine {machine} has written since this one last read the store, and there are changes here that are not uploaded: unmount the other, then mount here again; if that is refused too, look at the changes with `mount --read-only`, or go on from the store with `tgcryptfs fsck --rebuild --force`, which sets the local state aside"
+        "machine {machine} has written since this one last read the store, and there are changes here that are not uploaded: look at them with `mount --read-only`, copy out what is wanted, then go on from the store with `tgcryptfs fsck --rebuild --force`, which sets the local state aside"
     )]
     OtherWriter {
         /// The other machine.

@@ -13,8 +13,8 @@ use crate::log::record::{IncarnationRecord, PackInfo};
 use crate::log::segment::{Dep, Segment};
 use crate::meta::db::{self, Db, Key, Table, Txn};
 use crate::meta::row::{PackRow, PackState};
-use crate::meta::singles::{Seen, Single};
-use crate::meta::state::State;
+use crate::meta::singles::{Position, Seen, Single};
+use crate::meta::state::{State, Usage};
 use crate::store::{BlobStore, ErrorKind};
 use crate::vault::membership::Role;
 use std::collections::HashMap;
@@ -35,6 +35,16 @@ pub(super) struct Log {
 }
 
 impl Log {
+    /// A log of which everything before `next_seq` is known.
+    pub(super) fn behind(
+        machine: MachineId,
+        incarnation: Incarnation,
+        next_seq: u64,
+        last: Hash,
+    ) -> Self {
+        Self { machine, incarnation, next_seq, last, is_ended: false, waiting: None }
+    }
+
     /// Goes on behind what `folded` has of this log.
     pub(super) fn go_behind(&mut self, folded: &Folded) {
         if let Some(end) = folded.heads.get(&(self.machine, self.incarnation)) {
@@ -65,14 +75,8 @@ impl Source<'_> {
         for member in &self.chain.newest().body().members {
             for index in 0.. {
                 let Some(record) = self.incarnation(member.machine, index).await? else { break };
-                logs.push(Log {
-                    machine: member.machine,
-                    incarnation: record.incarnation,
-                    next_seq: 0,
-                    last: Hash([0; 32]),
-                    is_ended: false,
-                    waiting: None,
-                });
+                let none = Hash([0; 32]);
+                logs.push(Log::behind(member.machine, record.incarnation, 0, none));
             }
         }
         Ok(logs)
@@ -198,6 +202,15 @@ impl Source<'_> {
         Ok(Some((segment, hash)))
     }
 
+    /// Whether a whole batch is there behind what is known of a log. Half of one is
+    /// what a machine that was stopped left, and counts for nothing until it goes on.
+    pub(super) async fn has_batch(&self, log: &mut Log) -> Result<bool> {
+        if log.waiting.is_none() {
+            self.read_batch(log).await?;
+        }
+        Ok(log.waiting.is_some())
+    }
+
     /// Reads one more batch of a log, if a whole one is there.
     async fn read_batch(&self, log: &mut Log) -> Result<()> {
         let mut batch: Option<Batch> = None;
@@ -231,12 +244,15 @@ pub(super) struct Folded {
     pub(super) last_number: HashMap<u64, u64>,
     /// Batches.
     pub(super) batches: u64,
+    /// The life that goes on here, whose end is kept elsewhere.
+    pub(super) own: Option<(MachineId, Incarnation)>,
 }
 
 impl Folded {
     /// The ends of all logs, as kept in the database.
     pub(super) fn seen(&self) -> Seen {
-        let mut heads: Vec<_> = self.heads.values().copied().collect();
+        let is_others = |end: &Dep| self.own != Some((end.machine, end.incarnation));
+        let mut heads: Vec<_> = self.heads.values().copied().filter(is_others).collect();
         heads.sort_unstable_by_key(|dep| (dep.machine, dep.incarnation));
         Seen { heads }
     }
@@ -319,11 +335,17 @@ async fn fold_batch(
     }
     folded.batches += 1;
     let frozen = state.freeze(0);
+    let state_hlc = state.hlc;
     db.write(|txn| {
         for (info, entries) in &dirs {
             save_pack(txn, info, entries)?;
         }
         folded.seen().save(txn)?;
+        if let Some(position) = Position::load_in(txn)? {
+            // How much there is now is counted when all is taken in.
+            let hlc = position.hlc.max(state_hlc);
+            Position { hlc, usage: Usage::default(), ..position }.save(txn)?;
+        }
         super::commit::save_state(txn, &frozen, &HashMap::new()).map(drop)
     })?;
     state.thaw(&frozen);

@@ -41,6 +41,7 @@ impl Inner {
         let name = object_name(&names::head(keys, machine, counter));
         self.store.put(&name, sealed.into(), PutMode::Overwrite).await?;
         publisher.own.next_head += 1;
+        publisher.own.told_seq = own.next_seq;
         let own = publisher.own;
         self.db.write(|txn| own.save(txn))?;
         for old in obsolete(counter) {

@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::identity::{Identity, save_pin};
+use super::identity::{Identity, load_pin, save_pin};
 
 /// The namespace that a vault starts with.
 const FIRST_NAMESPACE: u32 = 0;
@@ -50,6 +50,11 @@ pub async fn create_vault(
 ) -> Result<(VaultInfo, RecoveryCode)> {
     if newest_header(&*store).await?.is_some() {
         return Err(Error::VaultExists { store: store.location() });
+    }
+    // What is known of another vault may be all that is left of somebody's changes.
+    if load_pin(state_dir)?.is_some() {
+        let state_dir = state_dir.to_owned();
+        return Err(Error::VaultGone { store: store.location(), state_dir });
     }
     let code = RecoveryCode::generate(env);
     let recovery = Credential::Recovery(code);

@@ -16,7 +16,7 @@ use crate::ids::{Hash, Hlc, Incarnation, MachineId};
 use crate::log::object_name;
 use crate::log::op::{FILE_LEN_MAX, Node, Op};
 use crate::log::record::{Head, IncarnationRecord};
-use crate::meta::db::{Db, Key, Table, Txn};
+use crate::meta::db::{Db, Key, Reader, Table, Txn};
 use crate::meta::row::Inode;
 use crate::meta::singles::{OwnLog, Position, Seen, Single};
 use crate::meta::state::{ROOT, State, Usage, decode_inode_row, encode_slot, malformed};
@@ -56,7 +56,8 @@ impl Engine {
         let db = Db::open(dir, &machine_key, env.clone())?;
         let source = Source { store: &*store, chain: &unlocked.chain, keyring: &keyring };
         let reader = db.reader()?;
-        let has_unsent = reader.count(Table::Outbox)? + reader.count(Table::Sending)? > 0;
+        let has_unsent = reader.count(Table::Outbox)? + reader.count(Table::Sending)? > 0
+            || !reader.patched_inodes()?.is_empty();
         let known = match OwnLog::load(&reader)? {
             Some(own)
                 if !(settings.read_only && has_unsent)
@@ -92,6 +93,9 @@ impl Engine {
             Some(own) => {
                 remove_orphans(&db)?;
                 // A look at what is here must work whatever others do.
+                if !settings.read_only {
+                    check_shown(&source, &unlocked, &own, &reader).await?;
+                }
                 if !(has_unsent && settings.read_only) {
                     let machine = unlocked.identity.machine;
                     catch_up(&source, (machine, &own), has_unsent, local, progress).await?;
@@ -103,7 +107,12 @@ impl Engine {
                 build(&source, (&unlocked, known), local, &env, progress).await?
             }
         };
-        let position = Position::load(&reader)?.ok_or(Error::NoState)?;
+        let mut position = Position::load(&reader)?.ok_or(Error::NoState)?;
+        if position.usage == Usage::default() {
+            // Others' changes were taken in; the root alone would be one.
+            position.usage = count_usage(&db)?;
+            db.write(|txn| position.save(txn))?;
+        }
         let seen = Seen::load(&reader)?.unwrap_or_default();
         if !settings.read_only {
             if !own.is_announced {
@@ -173,9 +182,12 @@ async fn unlock_vault(
     env: &Env,
 ) -> Result<Unlocked> {
     let header = newest_header(store).await?;
-    let header = header.ok_or_else(|| Error::NoVault { store: store.location() })?;
     let dir = &settings.state_dir;
     let pin = load_pin(dir)?;
+    let header = header.ok_or_else(|| match pin {
+        None => Error::NoVault { store: store.location() },
+        Some(_) => Error::VaultGone { store: store.location(), state_dir: dir.clone() },
+    })?;
     if let Some(pin) = &pin {
         vault::check_pin(&header, pin)?;
     }
@@ -215,6 +227,33 @@ async fn is_behind(
     source.has_segment(machine, own.incarnation, own.next_seq).await
 }
 
+/// Checks that the store still has the end of every log that is in the database: a
+/// machine that writes on behind a gap makes a vault that nobody else can read.
+async fn check_shown(
+    source: &Source<'_>,
+    unlocked: &Unlocked,
+    own: &OwnLog,
+    db: &Reader,
+) -> Result<()> {
+    let mut sending = u64::MAX;
+    db.scan::<Error>(Table::Sending, |key, _| {
+        sending = sending.min(key.try_into().map_or(0, u64::from_be_bytes));
+        Ok(())
+    })?;
+    let seen = Seen::load(db)?.unwrap_or_default();
+    let mut ends: Vec<_> =
+        seen.heads.iter().map(|end| (end.machine, end.incarnation, end.seq)).collect();
+    if let Some(seq) = own.next_seq.min(sending).checked_sub(1) {
+        ends.push((unlocked.identity.machine, own.incarnation, seq));
+    }
+    for (machine, incarnation, seq) in ends {
+        if !source.has_segment(machine, incarnation, seq).await? {
+            return Err(Error::Rollback { machine, seq });
+        }
+    }
+    Ok(())
+}
+
 /// Makes the local database from the store and starts a new life of this machine.
 async fn build(
     source: &Source<'_>,
@@ -236,7 +275,7 @@ async fn build(
                 start = Some(folded);
                 break;
             }
-            Err(error) if error.kind() != vfs::ErrorKind::Corrupt => return Err(error),
+            Err(error) if error.kind() == vfs::ErrorKind::Unavailable => return Err(error),
             Err(error) => {
                 log::warn!("a checkpoint cannot be used, trying without it: {error}");
                 db.clear()?;
@@ -267,6 +306,7 @@ async fn build(
         next_seq: 0,
         last: Hash([0; 32]),
         next_head: own_head.map_or(0, |head| head.counter + 1),
+        told_seq: 0,
         next_checkpoint: source.next_checkpoint(machine).await?,
         since_checkpoint: 0,
         checkpoint: None,

@@ -10,9 +10,9 @@ use super::membership::Chain;
 use super::{Error, Progress, Result};
 use crate::crypto::MasterKey;
 use crate::data::blocks::{Blocks, Keyring};
-use crate::ids::{Incarnation, MachineId};
+use crate::ids::{Hash, Incarnation, MachineId};
 use crate::meta::db::Db;
-use crate::meta::singles::{OwnLog, Position, Seen, Single};
+use crate::meta::singles::{OwnLog, Seen, Single};
 use crate::meta::state::State;
 use crate::store::BlobStore;
 
@@ -22,8 +22,9 @@ struct Life {
     machine: MachineId,
     /// The number of the life that would follow.
     next_index: u32,
-    /// The life and its next segment; `None` before the first.
-    newest: Option<(Incarnation, u64)>,
+    /// The life, its next segment and the hash of the one before; `None` before the
+    /// first.
+    newest: Option<(Incarnation, u64, Hash)>,
 }
 
 /// What is known of the other machines.
@@ -59,8 +60,9 @@ impl Others {
         for life in &mut self.lives {
             let machine = life.machine;
             loop {
-                if let Some((incarnation, seq)) = life.newest
+                if let Some((incarnation, seq, last)) = life.newest
                     && source.has_segment(machine, incarnation, seq).await?
+                    && source.has_batch(&mut Log::behind(machine, incarnation, seq, last)).await?
                 {
                     return Err(Error::OtherWriter { machine });
                 }
@@ -72,7 +74,10 @@ impl Others {
                     .heads
                     .iter()
                     .find(|end| (end.machine, end.incarnation) == (machine, incarnation));
-                life.newest = Some((incarnation, known.map_or(0, |end| end.seq + 1)));
+                life.newest = Some(match known {
+                    Some(end) => (incarnation, end.seq + 1, end.hash),
+                    None => (incarnation, 0, Hash([0; 32])),
+                });
                 life.next_index += 1;
             }
         }
@@ -89,14 +94,15 @@ pub(super) async fn catch_up(
     progress: &dyn Progress,
 ) -> Result<()> {
     let seen = Seen::load(state.db())?.unwrap_or_default();
-    let mut start = Folded { batches: 1, ..Folded::default() };
+    let life = (machine, own.incarnation);
+    let mut start = Folded { batches: 1, own: Some(life), ..Folded::default() };
     start.heads.extend(seen.heads.iter().map(|end| ((end.machine, end.incarnation), *end)));
     let mut logs: Vec<Log> = source.find_logs().await?;
-    logs.retain(|log| (log.machine, log.incarnation) != (machine, own.incarnation));
+    logs.retain(|log| (log.machine, log.incarnation) != life);
     let mut author = None;
     for log in &mut logs {
         log.go_behind(&start);
-        if source.has_segment(log.machine, log.incarnation, log.next_seq).await? {
+        if source.has_batch(log).await? {
             author = Some(log.machine);
         }
     }
@@ -107,16 +113,7 @@ pub(super) async fn catch_up(
     if let Some(seq) = own.next_seq.checked_sub(1) {
         let end =
             crate::log::segment::Dep { machine, incarnation: own.incarnation, seq, hash: own.last };
-        start.heads.insert((machine, own.incarnation), end);
+        start.heads.insert(life, end);
     }
-    fold_all(source, &mut logs, state, (db, blocks), start, progress).await?;
-    let usage = super::open::count_usage(db)?;
-    let hlc = state.hlc;
-    Ok(db.write(|txn| {
-        let position = Position::load_in(txn)?;
-        match position {
-            Some(position) => Position { hlc: hlc.max(position.hlc), usage, ..position }.save(txn),
-            None => Ok(()),
-        }
-    })?)
+    fold_all(source, &mut logs, state, (db, blocks), start, progress).await.map(drop)
 }

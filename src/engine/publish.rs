@@ -131,14 +131,14 @@ impl Inner {
         let Publisher { others, seen, .. } = &mut *publisher;
         others.check(&*self.store, self.blocks.keyring(), seen).await?;
         self.make_segments(&mut publisher, last_outbox, &packs)?;
-        let is_new = self.send_segments(&mut publisher).await?;
+        self.send_segments(&mut publisher).await?;
         if let Some(draft) = draft {
             // Nobody needs it to read what was sent; the next upload tries again.
             if let Err(error) = self.write_checkpoint(&mut publisher, draft, &packs).await {
                 log::warn!("no checkpoint was written: {error}");
             }
         }
-        if is_new {
+        if publisher.own.told_seq != publisher.own.next_seq {
             self.send_head(&mut publisher).await?;
         }
         self.blocks.shrink_cache(self.settings.cache_size_max);
@@ -275,17 +275,14 @@ impl Inner {
         Ok(made)
     }
 
-    /// Sends what is signed, oldest first; says whether there was anything.
-    async fn send_segments(&self, publisher: &mut Publisher) -> Result<bool> {
+    /// Sends what is signed, oldest first.
+    async fn send_segments(&self, publisher: &mut Publisher) -> Result<()> {
         let waiting = publisher.db.range(
             Table::Sending,
             Key::Int(-1),
             Key::Int(i64::MAX),
             usize::MAX >> 1,
         )?;
-        if waiting.is_empty() {
-            return Ok(false);
-        }
         let keys = self.blocks.keyring().current();
         for (key, sealed) in waiting {
             let seq = key.try_into().map_or(0, i64::from_be_bytes);
@@ -301,8 +298,7 @@ impl Inner {
             }
             self.db.write(|txn| txn.delete(Table::Sending, Key::Int(seq)))?;
         }
-        publisher.raise_anchors()?;
-        Ok(true)
+        publisher.raise_anchors()
     }
 
     /// Holds writers back while too much waits for the store, for a while even

@@ -86,7 +86,7 @@ impl Engine {
             _ if inner.is_broken.load(Ordering::Acquire) => {
                 "a sync of the local disk failed: read-only until the next start".to_owned()
             }
-            Some(_) => "the store does not take uploads; they are tried again".to_owned(),
+            Some(_) => "not everything is uploaded; it is tried again".to_owned(),
             None => "ok".to_owned(),
         };
         Status {
@@ -104,11 +104,11 @@ impl Engine {
 
     /// Bytes of ops that the store has not confirmed.
     fn unsent_log_bytes(&self) -> u64 {
-        let bytes = self
-            .inner
-            .db
-            .reader()
-            .and_then(|db| Ok(db.bytes_in(Table::Outbox)? + db.bytes_in(Table::Sending)?));
+        let bytes = self.inner.db.reader().and_then(|db| {
+            Ok(db.bytes_in(Table::Outbox)?
+                + db.bytes_in(Table::Sending)?
+                + db.bytes_in(Table::Patch)?)
+        });
         bytes.unwrap_or_else(|error| {
             log::warn!("the length of the outbox is unknown: {error}");
             0

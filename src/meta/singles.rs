@@ -81,6 +81,8 @@ pub struct OwnLog {
     pub last: Hash,
     /// The number of the next head.
     pub next_head: u64,
+    /// What the last head said the next segment is.
+    pub told_seq: u64,
     /// The number of the next checkpoint.
     pub next_checkpoint: u64,
     /// Bytes of ops since the last checkpoint.
@@ -100,7 +102,7 @@ impl Single for OwnLog {
         w.raw(&self.incarnation.0).u64(self.next_seq).raw(&self.last.0).u64(self.next_head);
         w.u64(self.next_checkpoint).u64(self.since_checkpoint);
         w.opt(self.checkpoint, |w, at| at.encode(w));
-        w.u64(self.checkpoint_len).bool(self.is_announced);
+        w.u64(self.told_seq).u64(self.checkpoint_len).bool(self.is_announced);
     }
 
     fn decode(r: &mut Decoder<'_>) -> Result<Self, DecodeError> {
@@ -112,6 +114,7 @@ impl Single for OwnLog {
             next_checkpoint: r.u64("next checkpoint")?,
             since_checkpoint: r.u64("since checkpoint")?,
             checkpoint: r.opt("checkpoint", CheckpointRef::decode)?,
+            told_seq: r.u64("told seq")?,
             checkpoint_len: r.u64("checkpoint length")?,
             is_announced: r.bool("is announced")?,
         })

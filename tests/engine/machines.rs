@@ -1,8 +1,10 @@
 //! Several machines, one after the other, and copies of one machine.
 
-use super::support::{World, read, run, write};
+use super::support::{World, noise, overwrite, read, run, write};
+use std::sync::Arc;
 use std::time::Duration;
 use tgcryptfs::engine::Error;
+use tgcryptfs::store::MemoryStore;
 use vfs::Stability::{Buffered, Journaled};
 
 #[test]
@@ -98,6 +100,42 @@ fn a_restored_backup_with_changes_of_its_own_is_not_overwritten() {
         assert!(matches!(error, Error::Diverged), "{error}");
         let look = world.open_with("backup", |settings| settings.read_only = true).await.unwrap();
         assert_eq!(read(&look, "g").await.unwrap(), b"only here");
+    });
+}
+
+#[test]
+fn small_writes_that_are_only_here_count_as_changes_of_this_machine() {
+    run(async {
+        let world = World::new().await;
+        let a = world.open("a").await;
+        write(&a, "f", noise(300_000, 1), Buffered).await.unwrap();
+        a.sync().await.unwrap();
+        overwrite(&a, "f", b"only here", Journaled).await.unwrap();
+        world.backup("a", "killed");
+        drop(a);
+        let b = world.open("b").await;
+        write(&b, "f", noise(300_000, 2), Buffered).await.unwrap();
+        b.close().await.unwrap();
+        let error = world.try_open("killed").await.unwrap_err();
+        assert!(matches!(error, Error::OtherWriter { .. }), "{error}");
+        let look = world.open_with("killed", |settings| settings.read_only = true).await.unwrap();
+        assert_eq!(read(&look, "f").await.unwrap()[..9], *b"only here");
+    });
+}
+
+#[test]
+fn a_vault_that_is_out_of_sight_is_not_made_anew() {
+    run(async {
+        let world = World::new().await;
+        let a = world.open("a").await;
+        write(&a, "f", b"only here".to_vec(), Journaled).await.unwrap();
+        drop(a);
+        // The disk of the store is not mounted.
+        let empty = World { store: Arc::new(MemoryStore::new()), ..world };
+        let error = empty.try_open("a").await.unwrap_err();
+        assert!(matches!(error, Error::VaultGone { .. }), "{error}");
+        let error = empty.create("a").await.unwrap_err();
+        assert!(matches!(error, Error::VaultGone { .. }), "{error}");
     });
 }
 

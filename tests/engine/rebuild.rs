@@ -3,6 +3,7 @@
 
 use super::support::{World, credential, noise, read, remove, run, write};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use tgcryptfs::crypto::{Context, EpochKeys, SignatureKind, envelope, names};
 use tgcryptfs::engine::{Engine, Error, newest_header, unlock};
 use tgcryptfs::ids::{BlockId, Hash, PackId};
@@ -10,7 +11,9 @@ use tgcryptfs::log::object_name;
 use tgcryptfs::log::op::Op;
 use tgcryptfs::log::record::{CheckpointRecord, Head, IncarnationRecord};
 use tgcryptfs::log::segment::Segment;
-use tgcryptfs::store::{BlobStore, ObjectName, PutMode};
+use tgcryptfs::store::{
+    BlobStore, ErrorKind, Fault, FaultOp, FaultRule, FaultStore, MemoryStore, ObjectName, PutMode,
+};
 use tgcryptfs::vault::MembershipRecord;
 use vfs::Stability::Buffered;
 
@@ -159,9 +162,13 @@ fn checkpoint_and_log_alone_give_the_same_state() {
         for (index, info) in packs.enumerate() {
             let name = object_name(&names::pack(&keys, info.pack));
             let body = world.store.get(&name, None).await.unwrap();
-            let mut damaged = body.to_vec();
-            damaged[body.len() / 2] ^= 1;
-            world.store.put(&name, damaged.into(), PutMode::Overwrite).await.unwrap();
+            if index % 2 == 0 {
+                world.store.delete(&name).await.unwrap();
+            } else {
+                let mut damaged = body.to_vec();
+                damaged[body.len() / 2] ^= 1;
+                world.store.put(&name, damaged.into(), PutMode::Overwrite).await.unwrap();
+            }
             let other = world.open(&format!("other{index}")).await;
             assert_eq!(other.state_digest().unwrap(), digest, "without {} checkpoints", index + 1);
         }
@@ -245,6 +252,9 @@ fn a_store_that_was_rolled_back_is_refused_even_without_the_database() {
         }
         // A machine that never was there cannot know.
         assert_eq!(read(&world.open("fresh").await, "f").await.unwrap(), b"1");
+        // One that has its database does not write on behind the gap.
+        let error = world.try_open("a").await.unwrap_err();
+        assert!(matches!(error, Error::Rollback { .. }), "{error}");
         let database = world.settings("a").state_dir.join("state.db");
         for suffix in ["", "-wal", "-shm"] {
             let mut path = database.clone().into_os_string();
@@ -253,6 +263,55 @@ fn a_store_that_was_rolled_back_is_refused_even_without_the_database() {
         }
         let error = world.try_open("a").await.unwrap_err();
         assert!(matches!(error, Error::Rollback { .. }), "{error}");
+    });
+}
+
+#[test]
+fn a_head_that_did_not_get_through_is_sent_again() {
+    run(async {
+        let faulty = Arc::new(FaultStore::new(Arc::new(MemoryStore::new()), 1));
+        let world = World::on(faulty.clone()).await;
+        let engine = world.open("a").await;
+        let (keys, machine) = (keys(&world).await, life(&world).await.machine);
+        let head = object_name(&names::head(&keys, machine, 0));
+        faulty.add(FaultRule::new(FaultOp::Put, Fault::Fail(ErrorKind::Offline)).named(head));
+        write(&engine, "f", b"x".to_vec(), Buffered).await.unwrap();
+        engine.sync().await.unwrap_err();
+        faulty.heal();
+        engine.sync().await.unwrap();
+        assert!(world.names().await.contains(&head));
+    });
+}
+
+#[test]
+fn half_of_what_a_lost_machine_was_sending_holds_up_nobody() {
+    run(async {
+        let world = World::new().await;
+        let engine = world.open("a").await;
+        write(&engine, "whole", b"x".to_vec(), Buffered).await.unwrap();
+        engine.sync().await.unwrap();
+        let before = audit(&*world.store).await.segments;
+        for file in 0..3000 {
+            write(&engine, &format!("f{file}"), b"x".to_vec(), Buffered).await.unwrap();
+        }
+        engine.sync().await.unwrap();
+        drop(engine);
+        let audit = audit(&*world.store).await;
+        assert!(audit.segments > before + 1, "one upload of several segments");
+        // As if it had been killed before the last segment, and never came back.
+        let (keys, life) = (keys(&world).await, life(&world).await);
+        let segment = |seq| names::segment(&keys, life.machine, life.incarnation, seq);
+        world.store.delete(&object_name(&segment(audit.segments - 1))).await.unwrap();
+        let head = object_name(&names::head(&keys, life.machine, 1));
+        world.store.delete(&head).await.unwrap();
+        for _ in 0..2 {
+            let b = world.open("b").await;
+            assert_eq!(read(&b, "whole").await.unwrap(), b"x");
+            assert!(read(&b, "f0").await.is_err(), "all of a batch or nothing");
+            write(&b, "more", b"y".to_vec(), Buffered).await.unwrap();
+            b.close().await.unwrap();
+        }
+        assert_eq!(read(&world.open("fresh").await, "more").await.unwrap(), b"y");
     });
 }
 

@@ -31,13 +31,17 @@ impl World {
     }
 
     pub(crate) async fn on(store: Arc<dyn BlobStore>) -> Self {
-        let (dir, env) = (tempfile::tempdir().unwrap(), Env::real());
-        let state = dir.path().join("a/state");
-        std::fs::create_dir_all(&state).unwrap();
+        let world = Self { store, dir: tempfile::tempdir().unwrap(), env: Env::real() };
+        world.create("a").await.unwrap();
+        world
+    }
+
+    /// Makes a vault, as the machine of this name.
+    pub(crate) async fn create(&self, machine: &str) -> Result<(), Error> {
+        let (store, env, state) = (&self.store, &self.env, self.settings(machine).state_dir);
         let kdf = Argon2Params::new(19 << 10, 2, 1).unwrap();
-        let creation = Creation { block_size: 64 << 10, label: "a".into() };
-        create_vault(store.clone(), &credential(), kdf, creation, &state, &env).await.unwrap();
-        Self { store, dir, env }
+        let creation = Creation { block_size: 64 << 10, label: machine.into() };
+        create_vault(store.clone(), &credential(), kdf, creation, &state, env).await.map(drop)
     }
 
     pub(crate) fn settings(&self, machine: &str) -> Settings {
@@ -155,4 +159,18 @@ pub(crate) async fn remove(engine: &Engine, name: &str) -> vfs::Result<()> {
     let cred = Cred::root();
     let name = Name::new(name.as_bytes()).unwrap();
     engine.unlink(context(&cred), Ino::ROOT, name).await.map(drop)
+}
+
+/// Writes over the beginning of a file of the root directory.
+pub(crate) async fn overwrite(
+    engine: &Engine,
+    name: &str,
+    data: &'static [u8],
+    wanted: Stability,
+) -> vfs::Result<()> {
+    let cred = Cred::root();
+    let cx = context(&cred);
+    let ino = engine.lookup(cx, Ino::ROOT, Name::new(name.as_bytes()).unwrap()).await?.attr.ino;
+    let data = Bytes::from_static(data).into();
+    engine.write(cx, At::Ino(ino), WriteAt::Offset(0), data, wanted).await.map(drop)
 }

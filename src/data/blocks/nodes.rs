@@ -71,6 +71,12 @@ impl<'a> NodeWriter<'a> {
         Ok(())
     }
 
+    /// Packs begun so far.
+    #[must_use]
+    pub fn packs(&self) -> usize {
+        self.packs.len() + usize::from(self.open.is_some())
+    }
+
     /// Uploads all packs and answers which they are.
     pub async fn upload(mut self) -> Result<Vec<PackInfo>> {
         self.close()?;
