@@ -10,11 +10,20 @@ use crate::ids::BlockId;
 use crate::log::op::Content;
 use bytes::Bytes;
 use std::ops::Range;
-use vfs::{Access, At, Context, ErrorKind, Kind, Result, rules};
+use vfs::{Access, Allocate, At, Context, ErrorKind, Kind, Result, SeekTo, rules};
 
 /// Bytes that are copied, as opposed to shared, in one call at most: they are
 /// all in memory before any of them takes effect.
 const COPIED_LEN_MAX: u64 = 16 << 20;
+
+/// Blocks that are copied or shared in one call at most.
+const BLOCKS_MAX: u64 = 8192;
+
+/// What was copied in one step, bytes.
+enum Part {
+    Hole(u64),
+    Data(u64),
+}
 
 /// What a piece of the source becomes in the target.
 enum Piece {
@@ -32,12 +41,30 @@ impl Engine {
         to: (At<'_, Handle>, u64),
         len: u64,
     ) -> Result<u64> {
+        let mut done = 0;
+        loop {
+            let (from, to) = ((from.0, from.1 + done), (to.0, to.1 + done));
+            match self.copy_part(cx, from, to, len - done).await? {
+                Part::Hole(part) => done += part,
+                Part::Data(part) => return Ok(done + part),
+            }
+        }
+    }
+
+    /// Copies the hole that the source begins with, or else data.
+    async fn copy_part(
+        &self,
+        cx: Context<'_>,
+        from: (At<'_, Handle>, u64),
+        to: (At<'_, Handle>, u64),
+        len: u64,
+    ) -> Result<Part> {
         self.inner.check_writable()?;
         self.inner.make_room(len.min(COPIED_LEN_MAX)).await?;
         let (source, target) = (Target::of(from.0), Target::of(to.0));
         source.check(source.can_read)?;
         target.check(target.can_write)?;
-        let (plan, range) = {
+        let mut range = {
             let mut call = Call::begin(&self.inner);
             let (from_attr, to_attr) = (call.attr(source.ino)?, call.attr(target.ino)?);
             for (attr, target, want) in
@@ -53,13 +80,27 @@ impl Engine {
             if source.ino == target.ino && overlaps && len > 0 {
                 return Err(ErrorKind::Invalid.into());
             }
-            let range = from.1..from.1 + len;
-            self.inner.check_quota(&call.state, len)?;
-            (call.plan(source.ino, range.clone())?, range)
+            from.1..from.1 + len
         };
         if range.is_empty() {
-            return Ok(0);
+            return Ok(Part::Data(0));
         }
+        // A hole is made in one go, however long it is.
+        let data = match self.do_seek(cx, from.0, range.start, SeekTo::Data).await {
+            Err(error) if error.kind() == ErrorKind::NoSuchOffset => range.end,
+            other => other?.min(range.end),
+        };
+        if data - range.start >= self.inner.block_size {
+            let (len, zero) = (data - range.start, Allocate::Zero { keep_size: false });
+            self.do_allocate(cx, to.0, to.1, len, zero).await?;
+            return Ok(Part::Hole(len));
+        }
+        range.end = range.end.min(range.start + BLOCKS_MAX * self.inner.block_size);
+        let plan = {
+            let mut call = Call::begin(&self.inner);
+            self.inner.check_quota(&call.state, range.end - range.start)?;
+            call.plan(source.ino, range.clone())?
+        };
         let shift = |at: u64| at - range.start + to.1;
         let is_aligned = range.start % self.inner.block_size == to.1 % self.inner.block_size;
         let (mut pieces, mut copied, mut done) = (Vec::new(), 0, range.start);
@@ -87,7 +128,7 @@ impl Engine {
         }
         let unsaved = self.put_pieces(cx, target.ino, pieces, to.1..shift(done))?;
         self.inner.seal_ahead(target.ino, unsaved)?;
-        Ok(done - range.start)
+        Ok(Part::Data(done - range.start))
     }
 
     /// The block that stands for all of `range`, if there is just one.

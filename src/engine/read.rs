@@ -193,7 +193,16 @@ impl Engine {
             let Some((block, range, recipe)) = plan.pieces.first() else { return Ok(at) };
             let is_data = !recipe.overlays.is_empty()
                 || match (recipe.bottom, &plan.content) {
-                    (Bottom::Hole, _) | (Bottom::Stored, Content::Empty) => false,
+                    (Bottom::Hole, _) => {
+                        // Behind a cut nothing shows of what is below.
+                        let is_cut = recipe.limit <= range.start;
+                        next = is_cut.then(|| touched.unwrap_or(u64::MAX));
+                        false
+                    }
+                    (Bottom::Stored, Content::Empty) => {
+                        next = Some(touched.unwrap_or(u64::MAX));
+                        false
+                    }
                     (Bottom::Block(_), _) => true,
                     (Bottom::Stored, Content::Inline(_)) => *block == 0,
                     (Bottom::Stored, tree) => {

@@ -112,7 +112,8 @@ fn no_vault_and_no_store_are_told_apart() {
     fs::rename(world.store(), &away).unwrap();
     machine.run(&["mount", text(&point)]).failed(7, &["reachable", text(&world.store())]);
     world.dir("store");
-    machine.run(&["mount", text(&point)]).failed(12, &["init", text(&world.store())]);
+    machine.run(&["mount", text(&point)]).failed(12, &["bring back", text(&world.store())]);
+    world.machine("new-home").run(&["mount", text(&point)]).failed(12, &["init"]);
     fs::remove_dir_all(world.store()).unwrap();
     fs::rename(&away, world.store()).unwrap();
     assert_file(&machine);
