@@ -191,6 +191,26 @@ fn reading_alone_uploads_nothing_and_is_recorded_with_the_next_change() {
     });
 }
 
+#[test]
+fn noatime_leaves_access_times_alone() {
+    run(async {
+        let world = World::new().await;
+        let never = |settings: &mut tgcryptfs::engine::Settings| {
+            settings.atime = tgcryptfs::engine::AtimePolicy::Noatime;
+        };
+        let engine = world.open_with("a", never).await.unwrap();
+        write(&engine, "f", b"x".to_vec(), Buffered).await.unwrap();
+        let before = access_time(&engine, "f").await;
+        read(&engine, "f").await.unwrap();
+        assert_eq!(access_time(&engine, "f").await, before);
+        engine.close().await.unwrap();
+        // The same read is noted where it should be.
+        let engine = world.open("a").await;
+        read(&engine, "f").await.unwrap();
+        assert!(access_time(&engine, "f").await > before);
+    });
+}
+
 async fn access_time(engine: &tgcryptfs::engine::Engine, name: &str) -> vfs::Timestamp {
     let cred = vfs::Cred::root();
     let cx = vfs::Context { cred: &cred, dac: vfs::Dac::Delegated, op: None };
