@@ -103,12 +103,6 @@ impl Error {
         matches!(self, Self::Store(error) if error.kind().is_transient())
     }
 
-    /// Whether the store does not have the object at all.
-    #[must_use]
-    pub fn is_not_found(&self) -> bool {
-        matches!(self, Self::Store(error) if error.kind() == crate::store::ErrorKind::NotFound)
-    }
-
     /// Whether the store has lost what it had confirmed, or shows something else.
     #[must_use]
     pub fn is_loss(&self) -> bool {

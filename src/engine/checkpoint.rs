@@ -265,7 +265,7 @@ impl Source<'_> {
         progress: &dyn Progress,
     ) -> Result<Folded> {
         progress.begin("reading the checkpoint", Some(record.rows));
-        let mut folded = Folded { batches: 1, ..Folded::default() };
+        let mut folded = Folded::default();
         for end in &record.cut {
             folded.heads.insert((end.machine, end.incarnation), *end);
             logs.iter()

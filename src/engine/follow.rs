@@ -242,8 +242,6 @@ pub(super) struct Folded {
     pub(super) heads: HashMap<(MachineId, Incarnation), Dep>,
     /// The highest inode number made in each machine's share.
     pub(super) last_number: HashMap<u64, u64>,
-    /// Batches.
-    pub(super) batches: u64,
     /// The life that goes on here, whose end is kept elsewhere.
     pub(super) own: Option<(MachineId, Incarnation)>,
 }
@@ -333,7 +331,6 @@ async fn fold_batch(
         state.apply(&group.ops)?;
         state.hlc = state.hlc.max(group.hlc);
     }
-    folded.batches += 1;
     let frozen = state.freeze(0);
     let state_hlc = state.hlc;
     db.write(|txn| {

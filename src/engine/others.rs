@@ -95,7 +95,7 @@ pub(super) async fn catch_up(
 ) -> Result<()> {
     let seen = Seen::load(state.db())?.unwrap_or_default();
     let life = (machine, own.incarnation);
-    let mut start = Folded { batches: 1, own: Some(life), ..Folded::default() };
+    let mut start = Folded { own: Some(life), ..Folded::default() };
     start.heads.extend(seen.heads.iter().map(|end| ((end.machine, end.incarnation), *end)));
     let mut logs: Vec<Log> = source.find_logs().await?;
     logs.retain(|log| (log.machine, log.incarnation) != life);

@@ -1,39 +1,13 @@
 //! Packs on their way from this machine to the store.
 
-use super::support::{World, credential, run};
+use super::support::{World, cx, name, noise, read, run};
 use bytes::Bytes;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, LazyLock, Mutex};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tgcryptfs::engine::{Engine, Handle, Settings, Silent};
+use tgcryptfs::engine::{Engine, Handle, Silent};
 use tgcryptfs::store::{FaultOp, FaultStore, MemoryStore, ObjectName};
-use vfs::{
-    At, Context, Cred, Dac, IfExists, Ino, Name, OpenFlags, Result, SetAttr, Stability, Vfs,
-    WriteAt,
-};
-
-static ROOT: LazyLock<Cred> = LazyLock::new(Cred::root);
-
-fn cx() -> Context<'static> {
-    Context { cred: &ROOT, dac: Dac::Delegated, op: None }
-}
-
-fn name(text: &str) -> Name<'_> {
-    Name::new(text.as_bytes()).unwrap()
-}
-
-fn noise(len: usize, seed: u64) -> Vec<u8> {
-    let mut out = vec![0; len];
-    blake3::Hasher::new().update(&seed.to_le_bytes()).finalize_xof().fill(&mut out);
-    out
-}
-
-async fn open_with(world: &World, machine: &str, change: impl FnOnce(&mut Settings)) -> Engine {
-    let mut settings = world.settings(machine);
-    change(&mut settings);
-    let (store, env) = (world.store.clone(), world.env.clone());
-    Engine::open(store, &credential(), settings, env, &Silent).await.unwrap()
-}
+use vfs::{At, IfExists, Ino, OpenFlags, SetAttr, Stability, Vfs, WriteAt};
 
 async fn put(engine: &Engine, file: &str, data: Vec<u8>, wanted: Stability) -> Handle {
     let (flags, attr) = (Some(OpenFlags::READ_WRITE), SetAttr::default());
@@ -43,12 +17,6 @@ async fn put(engine: &Engine, file: &str, data: Vec<u8>, wanted: Stability) -> H
     let data = Bytes::from(data).into();
     engine.write(cx(), At::Open(&handle), WriteAt::End, data, wanted).await.unwrap();
     handle
-}
-
-async fn read(engine: &Engine, file: &str) -> Result<Vec<u8>> {
-    let attr = engine.lookup(cx(), Ino::ROOT, name(file)).await?.attr;
-    let read = engine.read(cx(), At::Ino(attr.ino), 0, attr.size as u32).await?;
-    Ok(read.data.into_contiguous().to_vec())
 }
 
 /// The objects that hold blocks.
@@ -69,7 +37,7 @@ async fn lose_packs(world: &World) {
 fn an_fsync_beside_a_writer_that_fills_packs_survives_a_crash() {
     run(async {
         let world = World::new().await;
-        let engine = open_with(&world, "a", |s| s.pack_size_max = 200_000).await;
+        let engine = world.open_with("a", |s| s.pack_size_max = 200_000).await.unwrap();
         let is_over = Arc::new(AtomicBool::new(false));
         let (busy, stop) = (engine.clone(), is_over.clone());
         let writer = world.env.spawn("busy", move || {
@@ -124,7 +92,7 @@ fn two_uploads_at_the_same_time_send_each_pack_once() {
     run(async {
         let store = Arc::new(FaultStore::new(Arc::new(MemoryStore::new()), 1));
         let world = World::on(store.clone()).await;
-        let engine = open_with(&world, "a", |s| s.pack_size_max = 200_000).await;
+        let engine = world.open_with("a", |s| s.pack_size_max = 200_000).await.unwrap();
         put(&engine, "f", noise(1_000_000, 1), Stability::Buffered).await;
         let sent = Arc::new(Mutex::new(Vec::new()));
         let (begun, go_on) =

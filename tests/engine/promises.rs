@@ -1,37 +1,13 @@
 //! Single promises of `docs/SEMANTICS.md` that nothing else shows.
 
-use super::support::{World, credential, run};
+use super::support::{World, cx, name, noise, read, run};
 use bytes::Bytes;
-use std::sync::{Arc, LazyLock};
-use tgcryptfs::engine::{Engine, Handle, Settings, Silent};
+use std::sync::Arc;
+use tgcryptfs::engine::{Engine, Handle, Silent};
 use tgcryptfs::store::{self, FaultStore, MemoryStore};
 use vfs::{
-    At, Context, Cred, Dac, ErrorKind, IfExists, Ino, Name, OpenFlags, Result, Scope, SetAttr,
-    Stability, Vfs, WriteAt,
+    At, ErrorKind, IfExists, Ino, OpenFlags, Result, Scope, SetAttr, Stability, Vfs, WriteAt,
 };
-
-static ROOT: LazyLock<Cred> = LazyLock::new(Cred::root);
-
-fn cx() -> Context<'static> {
-    Context { cred: &ROOT, dac: Dac::Delegated, op: None }
-}
-
-fn name(text: &str) -> Name<'_> {
-    Name::new(text.as_bytes()).unwrap()
-}
-
-fn noise(len: usize, seed: u8) -> Vec<u8> {
-    let mut out = vec![0; len];
-    blake3::Hasher::new().update(&[seed]).finalize_xof().fill(&mut out);
-    out
-}
-
-async fn open_with(world: &World, machine: &str, change: impl FnOnce(&mut Settings)) -> Engine {
-    let mut settings = world.settings(machine);
-    change(&mut settings);
-    let (store, env) = (world.store.clone(), world.env.clone());
-    Engine::open(store, &credential(), settings, env, &Silent).await.unwrap()
-}
 
 async fn create(engine: &Engine, file: &str) -> Result<Handle> {
     let flags = Some(OpenFlags::READ_WRITE);
@@ -49,12 +25,6 @@ async fn file(engine: &Engine, file: &str, data: Vec<u8>, wanted: Stability) -> 
     let handle = create(engine, file).await.unwrap();
     append(engine, &handle, data, wanted).await.unwrap();
     handle
-}
-
-async fn read(engine: &Engine, file: &str) -> Result<Vec<u8>> {
-    let attr = engine.lookup(cx(), Ino::ROOT, name(file)).await?.attr;
-    let read = engine.read(cx(), At::Ino(attr.ino), 0, attr.size as u32).await?;
-    Ok(read.data.into_contiguous().to_vec())
 }
 
 #[test]
@@ -128,7 +98,8 @@ fn an_open_file_without_a_name_is_gone_after_a_crash() {
 fn the_quota_has_an_error_of_its_own_and_removing_makes_room() {
     run(async {
         let world = World::new().await;
-        let engine = open_with(&world, "a", |settings| settings.quota_bytes = Some(1 << 20)).await;
+        let engine =
+            world.open_with("a", |settings| settings.quota_bytes = Some(1 << 20)).await.unwrap();
         let handle = file(&engine, "f", noise(1 << 20, 1), Stability::Journaled).await;
         let more = append(&engine, &handle, vec![1], Stability::Buffered).await;
         assert_eq!(more.unwrap_err().kind(), ErrorKind::Quota);
@@ -152,7 +123,7 @@ fn a_read_only_engine_changes_nothing() {
         engine.close().await.unwrap();
         drop(engine);
         let before = world.store.list("").await.unwrap();
-        let engine = open_with(&world, "a", |settings| settings.read_only = true).await;
+        let engine = world.open_with("a", |settings| settings.read_only = true).await.unwrap();
         let ino = engine.lookup(cx(), Ino::ROOT, name("f")).await.unwrap().attr.ino;
         assert_eq!(read(&engine, "f").await.unwrap(), b"data");
         let kinds = [

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use tgcryptfs::crypto::kdf::Argon2Params;
 use tgcryptfs::engine::{Creation, Engine, Error, Settings, Silent, create_vault};
 use tgcryptfs::env::Env;
@@ -113,8 +113,15 @@ pub(crate) fn run<T>(future: impl Future<Output = T>) -> T {
         .block_on(future)
 }
 
-fn context(cred: &Cred) -> Context<'_> {
-    Context { cred, dac: Dac::Delegated, op: None }
+static ROOT: LazyLock<Cred> = LazyLock::new(Cred::root);
+
+/// Root, of whom the kernel has checked what it may do.
+pub(crate) fn cx() -> Context<'static> {
+    Context { cred: &ROOT, dac: Dac::Delegated, op: None }
+}
+
+pub(crate) fn name(text: &str) -> Name<'_> {
+    Name::new(text.as_bytes()).unwrap()
 }
 
 /// Bytes that neither compress nor repeat.
@@ -127,50 +134,43 @@ pub(crate) fn noise(len: usize, seed: u64) -> Vec<u8> {
 /// Makes or replaces a file in the root directory.
 pub(crate) async fn write(
     engine: &Engine,
-    name: &str,
+    file: &str,
     data: Vec<u8>,
     wanted: Stability,
 ) -> vfs::Result<()> {
-    let cred = Cred::root();
-    let (cx, name) = (context(&cred), Name::new(name.as_bytes()).unwrap());
     let attr = SetAttr { mode: Some(0o644), ..SetAttr::default() };
     let flags = OpenFlags { truncate: true, ..OpenFlags::READ_WRITE };
-    let made = engine.create(cx, Ino::ROOT, name, &attr, IfExists::Reuse, Some(flags)).await?;
+    let made =
+        engine.create(cx(), Ino::ROOT, name(file), &attr, IfExists::Reuse, Some(flags)).await?;
     let handle = made.handle.unwrap();
     let data = Bytes::from(data).into();
-    engine.write(cx, At::Open(&handle), WriteAt::Offset(0), data, wanted).await.map(drop)
+    engine.write(cx(), At::Open(&handle), WriteAt::Offset(0), data, wanted).await.map(drop)
 }
 
 /// Everything in a file of the root directory.
-pub(crate) async fn read(engine: &Engine, name: &str) -> vfs::Result<Vec<u8>> {
-    let cred = Cred::root();
-    let cx = context(&cred);
-    let attr = engine.lookup(cx, Ino::ROOT, Name::new(name.as_bytes()).unwrap()).await?.attr;
+pub(crate) async fn read(engine: &Engine, file: &str) -> vfs::Result<Vec<u8>> {
+    let attr = engine.lookup(cx(), Ino::ROOT, name(file)).await?.attr;
     let mut out = Vec::new();
     while (out.len() as u64) < attr.size {
-        let part = engine.read(cx, At::Ino(attr.ino), out.len() as u64, 1 << 20).await?;
+        let part = engine.read(cx(), At::Ino(attr.ino), out.len() as u64, 1 << 20).await?;
         out.extend_from_slice(&part.data.into_contiguous());
     }
     Ok(out)
 }
 
 /// Removes a file of the root directory.
-pub(crate) async fn remove(engine: &Engine, name: &str) -> vfs::Result<()> {
-    let cred = Cred::root();
-    let name = Name::new(name.as_bytes()).unwrap();
-    engine.unlink(context(&cred), Ino::ROOT, name).await.map(drop)
+pub(crate) async fn remove(engine: &Engine, file: &str) -> vfs::Result<()> {
+    engine.unlink(cx(), Ino::ROOT, name(file)).await.map(drop)
 }
 
 /// Writes over the beginning of a file of the root directory.
 pub(crate) async fn overwrite(
     engine: &Engine,
-    name: &str,
+    file: &str,
     data: &'static [u8],
     wanted: Stability,
 ) -> vfs::Result<()> {
-    let cred = Cred::root();
-    let cx = context(&cred);
-    let ino = engine.lookup(cx, Ino::ROOT, Name::new(name.as_bytes()).unwrap()).await?.attr.ino;
+    let ino = engine.lookup(cx(), Ino::ROOT, name(file)).await?.attr.ino;
     let data = Bytes::from_static(data).into();
-    engine.write(cx, At::Ino(ino), WriteAt::Offset(0), data, wanted).await.map(drop)
+    engine.write(cx(), At::Ino(ino), WriteAt::Offset(0), data, wanted).await.map(drop)
 }

@@ -1,34 +1,18 @@
 //! What becomes of written data when something is full, broken or out of reach.
 
-use super::support::{World, credential, run};
+use super::support::{World, credential, cx, name, noise, read, run};
 use bytes::Bytes;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 use std::time::Duration;
 use tgcryptfs::engine::{Engine, Error, Handle, Silent};
 use tgcryptfs::env::Env;
 use tgcryptfs::store::{self, FaultStore, MemoryStore, PutMode};
 use vfs::{
-    Allocate, At, Budget, Context, Cookie, Cred, Dac, ErrorKind, IfExists, Ino, Name, OpenFlags,
-    Result, SetAttr, Stability, Vfs, WriteAt,
+    Allocate, At, Budget, Cookie, ErrorKind, IfExists, Ino, OpenFlags, Result, SetAttr, Stability,
+    Vfs, WriteAt,
 };
 
 const BLOCK: u64 = 64 << 10;
-
-static ROOT: LazyLock<Cred> = LazyLock::new(Cred::root);
-
-fn cx() -> Context<'static> {
-    Context { cred: &ROOT, dac: Dac::Delegated, op: None }
-}
-
-fn name(text: &str) -> Name<'_> {
-    Name::new(text.as_bytes()).unwrap()
-}
-
-fn noise(len: usize, seed: u64) -> Vec<u8> {
-    let mut out = vec![0; len];
-    blake3::Hasher::new().update(&seed.to_le_bytes()).finalize_xof().fill(&mut out);
-    out
-}
 
 async fn create(engine: &Engine, file: &str) -> Handle {
     let flags = Some(OpenFlags::READ_WRITE);
@@ -56,16 +40,6 @@ async fn resize(engine: &Engine, file: &Handle, size: u64) {
 async fn open(engine: &Engine, file: &str) -> Handle {
     let ino = engine.lookup(cx(), Ino::ROOT, name(file)).await.unwrap().attr.ino;
     engine.open(cx(), ino, OpenFlags::READ_WRITE).await.unwrap()
-}
-
-async fn read(engine: &Engine, file: &str) -> Result<Vec<u8>> {
-    let attr = engine.lookup(cx(), Ino::ROOT, name(file)).await?.attr;
-    let mut out = Vec::new();
-    while (out.len() as u64) < attr.size {
-        let read = engine.read(cx(), At::Ino(attr.ino), out.len() as u64, 1 << 20).await?;
-        out.extend_from_slice(&read.data.into_contiguous());
-    }
-    Ok(out)
 }
 
 /// Flips bits in every pack of the store, or puts back what was there.

@@ -1,3 +1,5 @@
+//! Packs through commits, crashes, failed syncs and lost objects.
+
 use super::*;
 use crate::crypto::secret::Key32;
 use crate::crypto::{EpochKeys, EpochSecret};

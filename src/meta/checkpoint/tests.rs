@@ -1,3 +1,5 @@
+//! Checkpoint trees against the vectors, at every size, and against damage.
+
 use super::*;
 use crate::crypto::NamespaceKeys;
 use crate::golden::{Vector, unhex, vectors};
