@@ -1,10 +1,9 @@
 //! Between the kernel's numbers and the trait's types.
 //!
-//! The one place that knows bit layouts: modes, device numbers, open flags, times.
+//! The one place that knows bit layouts: modes, device numbers, open flags.
 
-use fuser::{Errno, FileAttr, FileType, INodeNo, TimeOrNow};
-use std::time::{Duration, SystemTime};
-use vfs::{Allocate, Attr, ErrorKind, Kind, OpenFlags, RenameMode, SeekTo, SetTime, Timestamp};
+use crate::wire;
+use vfs::{Allocate, Attr, ErrorKind, Kind, OpenFlags, RenameMode, SeekTo, Timestamp};
 
 /// Largest `st_blksize` reported; programs allocate a buffer of that size.
 const BLOCK_SIZE_MAX: u32 = 1 << 20;
@@ -13,11 +12,6 @@ const BLOCK_SIZE_MIN: u32 = 4096;
 /// What `st_blocks` counts in, whatever `st_blksize` says.
 const SECTOR: u64 = 512;
 
-/// This host's number for a kind of failure.
-pub(crate) fn errno(kind: ErrorKind) -> Errno {
-    Errno::from_i32(kind.errno())
-}
-
 /// The `st_blksize` for a preferred transfer size: the kernel keeps only its logarithm.
 pub(crate) fn block_size(preferred: u32) -> u32 {
     let size = preferred.clamp(BLOCK_SIZE_MIN, BLOCK_SIZE_MAX);
@@ -25,59 +19,35 @@ pub(crate) fn block_size(preferred: u32) -> u32 {
 }
 
 /// Attributes as the kernel wants them.
-pub(crate) fn file_attr(attr: &Attr, block_size: u32) -> FileAttr {
-    let (kind, rdev) = file_type(attr.kind);
-    FileAttr {
-        ino: INodeNo(attr.ino.get()),
+pub(crate) fn file_attr(attr: &Attr, block_size: u32) -> wire::Attr {
+    let (type_bits, rdev) = file_type(attr.kind);
+    let time = |time: Timestamp| (time.seconds, time.nanoseconds);
+    wire::Attr {
+        ino: attr.ino.get(),
         size: attr.size,
         blocks: attr.used.div_ceil(SECTOR),
-        atime: system_time(attr.atime),
-        mtime: system_time(attr.mtime),
-        ctime: system_time(attr.ctime),
-        crtime: system_time(attr.btime),
-        kind,
-        perm: attr.mode & 0o7777,
+        atime: time(attr.atime),
+        mtime: time(attr.mtime),
+        ctime: time(attr.ctime),
+        mode: type_bits | u32::from(attr.mode & 0o7777),
         nlink: attr.nlink,
         uid: attr.uid,
         gid: attr.gid,
         rdev,
         blksize: block_size,
-        flags: 0,
     }
 }
 
-/// The attributes of a name that does not exist: inode 0, which the kernel keeps as
-/// "there is no such name".
-pub(crate) fn absent() -> FileAttr {
-    FileAttr {
-        ino: INodeNo(0),
-        size: 0,
-        blocks: 0,
-        atime: SystemTime::UNIX_EPOCH,
-        mtime: SystemTime::UNIX_EPOCH,
-        ctime: SystemTime::UNIX_EPOCH,
-        crtime: SystemTime::UNIX_EPOCH,
-        kind: FileType::RegularFile,
-        perm: 0,
-        nlink: 0,
-        uid: 0,
-        gid: 0,
-        rdev: 0,
-        blksize: 0,
-        flags: 0,
-    }
-}
-
-/// A kind as the kernel's type and device number.
-pub(crate) fn file_type(kind: Kind) -> (FileType, u32) {
+/// A kind as the type bits of a mode, and the device number.
+pub(crate) fn file_type(kind: Kind) -> (u32, u32) {
     match kind {
-        Kind::Regular => (FileType::RegularFile, 0),
-        Kind::Directory => (FileType::Directory, 0),
-        Kind::Symlink => (FileType::Symlink, 0),
-        Kind::Fifo => (FileType::NamedPipe, 0),
-        Kind::Socket => (FileType::Socket, 0),
-        Kind::CharDevice { major, minor } => (FileType::CharDevice, encode_device(major, minor)),
-        Kind::BlockDevice { major, minor } => (FileType::BlockDevice, encode_device(major, minor)),
+        Kind::Regular => (libc::S_IFREG, 0),
+        Kind::Directory => (libc::S_IFDIR, 0),
+        Kind::Symlink => (libc::S_IFLNK, 0),
+        Kind::Fifo => (libc::S_IFIFO, 0),
+        Kind::Socket => (libc::S_IFSOCK, 0),
+        Kind::CharDevice { major, minor } => (libc::S_IFCHR, encode_device(major, minor)),
+        Kind::BlockDevice { major, minor } => (libc::S_IFBLK, encode_device(major, minor)),
     }
 }
 
@@ -107,46 +77,6 @@ fn encode_device(major: u32, minor: u32) -> u32 {
 
 fn decode_device(rdev: u32) -> (u32, u32) {
     ((rdev >> 8) & 0xfff, (rdev & 0xff) | ((rdev >> 12) & 0xf_ff00))
-}
-
-/// A time for the kernel; what `SystemTime` cannot hold becomes the epoch.
-fn system_time(time: Timestamp) -> SystemTime {
-    let seconds = Duration::from_secs(time.seconds.unsigned_abs());
-    let whole = if time.seconds < 0 {
-        SystemTime::UNIX_EPOCH.checked_sub(seconds)
-    } else {
-        SystemTime::UNIX_EPOCH.checked_add(seconds)
-    };
-    let nanoseconds = Duration::from_nanos(time.nanoseconds.into());
-    whole.and_then(|whole| whole.checked_add(nanoseconds)).unwrap_or(SystemTime::UNIX_EPOCH)
-}
-
-/// A time from the kernel.
-///
-/// fuser reads (-1 s, 250 ms) as 1.25 s before the epoch where the kernel means 0.75 s
-/// before it, so the two parts are taken apart again as it put them together.
-fn timestamp(time: SystemTime) -> Timestamp {
-    match time.duration_since(SystemTime::UNIX_EPOCH) {
-        Ok(after) => Timestamp {
-            seconds: i64::try_from(after.as_secs()).unwrap_or(i64::MAX),
-            nanoseconds: after.subsec_nanos(),
-        },
-        Err(before) => {
-            let before = before.duration();
-            Timestamp {
-                seconds: 0_i64.saturating_sub_unsigned(before.as_secs()),
-                nanoseconds: before.subsec_nanos(),
-            }
-        }
-    }
-}
-
-/// What a time is to be set to.
-pub(crate) fn set_time(time: TimeOrNow) -> SetTime {
-    match time {
-        TimeOrNow::Now => SetTime::Now,
-        TimeOrNow::SpecificTime(time) => SetTime::To(timestamp(time)),
-    }
 }
 
 /// What a handle opened with `flags` may do.

@@ -17,7 +17,7 @@ pub(crate) use names::Opened;
 use crate::convert::{block_size, file_attr};
 use crate::handles::Handles;
 use crate::options::Options;
-use fuser::{FileAttr, Request};
+use crate::wire;
 use std::sync::Arc;
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -33,12 +33,13 @@ pub(crate) struct Agreed {
 }
 
 /// Who asks.
+#[derive(Debug)]
 pub(crate) struct Caller(Cred);
 
 impl Caller {
     /// The sender of a request. The kernel tells no supplementary groups.
-    pub(crate) fn of(request: &Request) -> Self {
-        Self::new(request.uid(), request.gid())
+    pub(crate) fn of(header: &wire::Header) -> Self {
+        Self::new(header.uid, header.gid)
     }
 
     fn new(uid: u32, gid: u32) -> Self {
@@ -54,7 +55,7 @@ impl Caller {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Known {
     /// The attributes.
-    pub(crate) attr: FileAttr,
+    pub(crate) attr: wire::Attr,
     /// How long they hold.
     pub(crate) ttl: Duration,
 }
@@ -114,7 +115,7 @@ impl<V: Vfs> Core<V> {
         Known { attr: self.file_attr(attr), ttl: self.options.attr_validity }
     }
 
-    fn file_attr(&self, attr: &Attr) -> FileAttr {
+    fn file_attr(&self, attr: &Attr) -> wire::Attr {
         file_attr(attr, block_size(self.limits.preferred))
     }
 }

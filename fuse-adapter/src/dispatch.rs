@@ -4,8 +4,7 @@
 //! memory is answered there, without waking anybody; only what has to wait moves to the
 //! runtime, and the thread reads the next request.
 
-use crate::convert::errno;
-use fuser::Errno;
+use crate::wire::Opcode;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::{Context, Poll, Waker};
@@ -27,50 +26,31 @@ pub(crate) fn run(runtime: &Handle, work: impl Future<Output = ()> + Send + 'sta
     }
 }
 
-/// A reply that can say no.
-pub(crate) trait Refuse: Send + 'static {
-    /// Answers with an error.
-    fn refuse(self, errno: Errno);
-}
-
-macro_rules! refuse {
-    ($($reply:ident)*) => {$(
-        impl Refuse for fuser::$reply {
-            fn refuse(self, errno: Errno) {
-                self.error(errno);
-            }
-        }
-    )*};
-}
-
-refuse!(ReplyAttr ReplyCreate ReplyData ReplyDirectory ReplyDirectoryPlus ReplyEmpty ReplyEntry);
-refuse!(ReplyLseek ReplyOpen ReplyStatfs ReplyWrite ReplyXattr);
-
 /// What was asked, for the log.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Op {
-    /// The request's name.
-    pub(crate) name: &'static str,
+    /// What is asked.
+    pub(crate) opcode: Opcode,
     /// The inode it is about.
     pub(crate) ino: u64,
 }
 
 impl Op {
     /// Writes a failure to the log, once, and gives its number.
-    pub(crate) fn report(self, error: &vfs::Error) -> Errno {
-        let Self { name, ino } = self;
+    pub(crate) fn report(self, error: &vfs::Error) -> i32 {
+        let Self { opcode, ino } = self;
         if error.is_alarming() {
-            log::error!("{name} of inode {ino} failed: {error}");
+            log::error!("{opcode:?} of inode {ino} failed: {error}");
         } else {
-            log::debug!("{name} of inode {ino}: {error}");
+            log::debug!("{opcode:?} of inode {ino}: {error}");
         }
-        errno(error.kind())
+        error.kind().errno()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Errno, Op, Refuse, run};
+    use super::{Op, Opcode, run};
     use std::future::Future;
     use std::sync::mpsc::{Sender, channel};
     use std::thread::ThreadId;
@@ -149,16 +129,8 @@ mod tests {
     }
 
     #[test]
-    fn errors_reach_the_reply_as_the_hosts_number() {
-        struct Reply(Sender<i32>);
-        impl Refuse for Reply {
-            fn refuse(self, errno: Errno) {
-                self.0.send(errno.code()).unwrap();
-            }
-        }
-        let (sender, receiver) = channel();
-        let op = Op { name: "rmdir", ino: 7 };
-        Reply(sender).refuse(op.report(&vfs::ErrorKind::NotEmpty.into()));
-        assert_eq!(receiver.recv().unwrap(), libc::ENOTEMPTY);
+    fn errors_are_told_as_the_hosts_number() {
+        let op = Op { opcode: Opcode::RemoveDir, ino: 7 };
+        assert_eq!(op.report(&vfs::ErrorKind::NotEmpty.into()), libc::ENOTEMPTY);
     }
 }

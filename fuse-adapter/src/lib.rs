@@ -107,12 +107,15 @@
 mod agree;
 mod convert;
 mod core;
+mod device;
 mod dispatch;
 mod error;
 mod handles;
 mod mount;
 mod options;
 mod service;
+mod session;
+mod wire;
 
 pub use error::MountError;
 pub use mount::{Mount, mount};

@@ -9,11 +9,12 @@ mod relay;
 mod table;
 
 use crate::core::Core;
+use crate::device::Device;
 use crate::error::MountError;
 use crate::options::Options;
 use crate::service::Service;
+use crate::session::Session;
 use detach::{InUse, detach};
-use fuser::{Config, Session, SessionACL};
 use guard::Guard;
 use parking_lot::{Condvar, Mutex};
 use std::io;
@@ -43,15 +44,14 @@ pub fn mount<V: Vfs>(fs: Arc<V>, runtime: Handle, options: Options) -> Result<Mo
     // Without its device a mount is dead, and must not stay.
     let attached = Attached::find(path.clone())
         .inspect_err(|_| detach(&path, InUse::Linger).unwrap_or_else(|e| log::error!("{e}")))?;
-    let config = session_config(&options);
+    let threads = options.thread_count();
     let relaying = runtime.clone();
     let service = Service::new(Core::new(fs, options), runtime);
-    // The kernel lets in whom the mount options name. fuser's own check knows less: it
-    // would refuse what the kernel asks in nobody's name.
-    let session = Session::from_fd(service, device, SessionACL::All, config)
+    let session = Device::new(device)
+        .and_then(|device| Session::start(device, service))
         .map_err(|error| attached.broken(&error))?;
 
-    let relay = Relay(relaying.spawn(relay::relay(changes, session.notifier())).abort_handle());
+    let relay = Relay(relaying.spawn(relay::relay(changes, session.device())).abort_handle());
     let state = Arc::new(State {
         companions: Mutex::new(Some((relay, attached.guard(unmount_on_death)))),
         attached,
@@ -62,18 +62,9 @@ pub fn mount<V: Vfs>(fs: Arc<V>, runtime: Handle, options: Options) -> Result<Mo
     let session_state = Arc::clone(&state);
     std::thread::Builder::new()
         .name("fuse-session".to_owned())
-        .spawn(move || session_state.end(session.run()))
+        .spawn(move || session_state.end(session.run(threads)))
         .map_err(|error| state.attached.broken(&error))?;
     Ok(Mount { state })
-}
-
-fn session_config(options: &Options) -> Config {
-    let mut config = Config::default();
-    config.n_threads = Some(options.thread_count());
-    // Each thread opens the device again for a queue of its own. Through the helper one
-    // may have mounted without the right to do that.
-    config.clone_fd = attach::open_device().is_ok();
-    config
 }
 
 /// A mount on its directory. Dropped on a failure to start, it is taken off again.

@@ -24,53 +24,14 @@ fn attr(kind: Kind) -> Attr {
 }
 
 #[test]
-fn every_kind_of_error_has_the_hosts_number() {
-    for kind in ErrorKind::ALL {
-        assert_eq!(errno(kind).code(), kind.errno(), "{kind:?}");
-    }
-    assert_eq!(errno(ErrorKind::Fenced).code(), libc::EIO);
-    assert_eq!(errno(ErrorKind::Unavailable).code(), libc::ETIMEDOUT);
-}
-
-#[test]
 fn attributes_keep_every_field() {
     let out = file_attr(&attr(Kind::Regular), 131_072);
-    assert_eq!((out.ino.0, out.size, out.nlink, out.uid, out.gid), (42, 1025, 3, 1000, 100));
+    assert_eq!((out.ino, out.size, out.nlink, out.uid, out.gid), (42, 1025, 3, 1000, 100));
     assert_eq!(out.blocks, 3, "1025 bytes touch three sectors");
-    assert_eq!(out.perm, 0o4755);
+    assert_eq!(out.mode, libc::S_IFREG | 0o4755);
     assert_eq!(out.blksize, 131_072);
-    assert_eq!(out.kind, FileType::RegularFile);
-    let since = |time: SystemTime| time.duration_since(SystemTime::UNIX_EPOCH);
-    assert_eq!(since(out.atime).unwrap(), Duration::new(1, 2));
-    let before = since(out.mtime).unwrap_err().duration();
-    assert_eq!(before, Duration::from_millis(750), "three quarters of a second before 1970");
-    assert_eq!(since(out.ctime).unwrap(), Duration::new(4_294_967_300, 999_999_999));
-}
-
-#[test]
-fn the_ends_of_time_do_not_panic() {
-    for seconds in [i64::MIN, i64::MIN + 1, -1, 0, i64::MAX] {
-        for nanoseconds in [0, 999_999_999] {
-            system_time(Timestamp { seconds, nanoseconds });
-        }
-    }
-}
-
-#[test]
-fn times_before_1970_survive_fusers_reading() {
-    // What fuser makes of a raw (seconds, nanoseconds), copied from its behaviour.
-    let fusers = |seconds: i64, nanoseconds: u32| {
-        if seconds >= 0 {
-            SystemTime::UNIX_EPOCH + Duration::new(seconds.unsigned_abs(), nanoseconds)
-        } else {
-            SystemTime::UNIX_EPOCH - Duration::new(seconds.unsigned_abs(), nanoseconds)
-        }
-    };
-    for (seconds, nanoseconds) in [(0, 0), (5, 7), (-1, 0), (-1, 250_000_000), (-9, 999_999_999)] {
-        let time = TimeOrNow::SpecificTime(fusers(seconds, nanoseconds));
-        assert_eq!(set_time(time), SetTime::To(Timestamp { seconds, nanoseconds }));
-    }
-    assert_eq!(set_time(TimeOrNow::Now), SetTime::Now);
+    assert_eq!((out.atime, out.mtime), ((1, 2), (-1, 250_000_000)));
+    assert_eq!(out.ctime, (4_294_967_300, 999_999_999));
 }
 
 #[test]
@@ -83,7 +44,7 @@ fn device_numbers_match_the_c_library() {
         assert_eq!(decode_device(rdev), (major, minor));
         let kind = Kind::BlockDevice { major, minor };
         assert_eq!(node_kind(libc::S_IFBLK | 0o600, rdev).unwrap(), kind);
-        assert_eq!(file_type(kind), (FileType::BlockDevice, rdev));
+        assert_eq!(file_type(kind), (libc::S_IFBLK, rdev));
     }
     assert_eq!(node_kind(0o644, 0).unwrap(), Kind::Regular);
     assert_eq!(node_kind(libc::S_IFDIR, 0).unwrap_err().kind(), ErrorKind::Invalid);

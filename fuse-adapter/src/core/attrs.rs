@@ -1,10 +1,9 @@
 //! Attributes of inodes and of the whole.
 
 use super::{Caller, Core, Known};
-use crate::convert::{permissions, set_time};
+use crate::convert::permissions;
 use bytes::Bytes;
-use fuser::TimeOrNow;
-use vfs::{At, Ino, Result, SetAttr, Vfs, VolumeStat};
+use vfs::{At, Ino, Result, SetAttr, SetTime, Vfs, VolumeStat};
 
 /// What `setattr` is asked to change, as the kernel says it.
 #[derive(Clone, Copy, Debug)]
@@ -18,9 +17,9 @@ pub(crate) struct Asked {
     /// New length.
     pub(crate) size: Option<u64>,
     /// New access time.
-    pub(crate) atime: Option<TimeOrNow>,
+    pub(crate) atime: Option<SetTime>,
     /// New modification time.
-    pub(crate) mtime: Option<TimeOrNow>,
+    pub(crate) mtime: Option<SetTime>,
 }
 
 impl<V: Vfs> Core<V> {
@@ -55,8 +54,8 @@ impl<V: Vfs> Core<V> {
             uid: asked.uid,
             gid: asked.gid,
             size: asked.size,
-            atime: asked.atime.map(set_time),
-            mtime: asked.mtime.map(set_time),
+            atime: asked.atime,
+            mtime: asked.mtime,
             only_if_ctime: None,
         };
         let changed = self.fs.setattr(who.context(), at, &set).await?;

@@ -2,8 +2,8 @@
 
 use super::{Caller, Core, broken_contract};
 use crate::convert::{allocation, seek_to};
+use crate::wire;
 use bytes::Bytes;
-use fuser::WriteFlags;
 use vfs::{At, ErrorKind, Ino, Result, Scope, Segments, Stability, Vfs, WriteAt};
 
 /// Most bytes one `copy_file_range` request answers for: the reply has 32 bits, and the
@@ -18,7 +18,7 @@ pub(crate) struct WriteAsk {
     /// Where the kernel thinks the data goes.
     pub(crate) offset: u64,
     /// What the kernel says about the write.
-    pub(crate) write: WriteFlags,
+    pub(crate) write: u32,
     /// The file's flags now, `O_APPEND` among them.
     pub(crate) open: i32,
 }
@@ -64,11 +64,11 @@ impl<V: Vfs> Core<V> {
 
     pub(crate) async fn write(&self, who: &Caller, ask: WriteAsk, data: Bytes) -> Result<u32> {
         let file = self.files.get(ask.handle)?;
-        let from_cache = ask.write.contains(WriteFlags::FUSE_WRITE_CACHE);
+        let from_cache = ask.write & wire::write::FROM_CACHE != 0;
         // A page that the kernel writes back is nobody's request. For every other write
         // the kernel says whether the writer may leave set-id bits behind.
         let kernel = Caller::new(0, 0);
-        let kills = ask.write.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID);
+        let kills = ask.write & wire::write::KILL_PRIVILEGES != 0;
         let trusted = from_cache || (self.agreed().kills_privileges && !kills);
         let cx = if trusted { &kernel } else { who }.context();
         let writeback = self.agreed().writeback;
@@ -132,15 +132,16 @@ impl<V: Vfs> Core<V> {
         &self,
         who: &Caller,
         handle: u64,
-        offset: i64,
+        offset: u64,
         whence: i32,
-    ) -> Result<i64> {
+    ) -> Result<u64> {
         let to = seek_to(whence)?;
         // Linux answers ENXIO, not EINVAL, for a negative place to start from.
-        let offset = u64::try_from(offset).map_err(|_| ErrorKind::NoSuchOffset)?;
+        if offset > i64::MAX.cast_unsigned() {
+            return Err(ErrorKind::NoSuchOffset.into());
+        }
         let file = self.files.get(handle)?;
-        let found = self.fs.seek(who.context(), At::Open(&*file), offset, to).await?;
-        i64::try_from(found).map_err(|_| ErrorKind::FileTooBig.into())
+        self.fs.seek(who.context(), At::Open(&*file), offset, to).await
     }
 
     pub(crate) async fn copy(

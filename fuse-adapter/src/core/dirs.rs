@@ -1,11 +1,10 @@
 //! Listing directories.
 //!
-//! A reply has a size that only fuser knows, so entries are fetched in growing pages
-//! and handed over until the reply is full. `.` and `..` are added here.
+//! How many entries fit a reply depends on their names, so they are fetched in growing
+//! pages and handed over until the reply is full. `.` and `..` are added here.
 
 use super::{Caller, Core, Known};
 use crate::convert::file_type;
-use fuser::{FileType, INodeNo};
 use vfs::{At, Budget, Cookie, DirEntry, ErrorKind, Ino, Result, Vfs};
 
 /// The cookies of the two entries that are added here.
@@ -30,11 +29,11 @@ pub(crate) trait Sink: Send {
 #[derive(Debug)]
 pub(crate) struct Listing<'a> {
     /// What it names.
-    pub(crate) ino: INodeNo,
+    pub(crate) ino: u64,
     /// Where to resume after it.
     pub(crate) cookie: u64,
-    /// What kind of thing that is.
-    pub(crate) kind: FileType,
+    /// What kind of thing that is: the type bits of a mode.
+    pub(crate) kind: u32,
     /// Its name.
     pub(crate) name: &'a [u8],
     /// Its attributes, for a sink that wants them.
@@ -87,7 +86,7 @@ impl<V: Vfs> Core<V> {
         let dot = |cookie, name, known: Known| Listing {
             ino: known.attr.ino,
             cookie,
-            kind: FileType::Directory,
+            kind: libc::S_IFDIR,
             name,
             known: Some(known),
         };
@@ -119,7 +118,7 @@ impl<V: Vfs> Core<V> {
             None => None,
         };
         Ok(sink.is_full(&Listing {
-            ino: INodeNo(entry.ino.get()),
+            ino: entry.ino.get(),
             cookie: entry.cookie.0,
             kind: file_type(entry.kind).0,
             name: &entry.name,

@@ -1,8 +1,8 @@
 //! Names: finding, making, moving and removing them, and opening what they name.
 
 use super::{Caller, Core, Known, broken_contract, is_absent};
-use crate::convert::{absent, node_kind, open_flags, permissions, rename_mode};
-use fuser::FopenFlags;
+use crate::convert::{node_kind, open_flags, permissions, rename_mode};
+use crate::wire::{self, opened};
 use vfs::{
     At, ErrorKind, IfExists, Ino, Kind, Make, Name, OpenFlags, Result, SetAttr, Validity, Vfs,
 };
@@ -13,7 +13,7 @@ pub(crate) struct Opened {
     /// The number it was given.
     pub(crate) number: u64,
     /// What the kernel may keep.
-    pub(crate) flags: FopenFlags,
+    pub(crate) flags: u32,
 }
 
 fn with_mode(mode: u32) -> SetAttr {
@@ -34,8 +34,9 @@ impl<V: Vfs> Core<V> {
             && let Ok(dir) = self.fs.getattr(cx, At::Ino(dir)).await
         {
             // That there is no such name is known for as long as the directory is:
-            // its appearance would be announced like any other change of an entry.
-            return Ok(Known { attr: absent(), ttl: self.ttl(dir.validity) });
+            // its appearance would be announced like any other change of an entry. The
+            // kernel takes inode 0 for it.
+            return Ok(Known { attr: wire::Attr::default(), ttl: self.ttl(dir.validity) });
         }
         Ok(self.known(&found?))
     }
@@ -62,32 +63,30 @@ impl<V: Vfs> Core<V> {
             made => made?,
         };
         let handle = made.handle.ok_or_else(|| broken_contract("create gave no handle"))?;
-        let opened = Opened {
-            number: self.files.insert(handle),
-            flags: keep_cache(made.entry.validity, FopenFlags::empty()),
-        };
+        let opened =
+            Opened { number: self.files.insert(handle), flags: keep_cache(made.entry.validity, 0) };
         Ok((self.known(&made.entry), opened))
     }
 
     pub(crate) async fn open(&self, who: &Caller, ino: u64, flags: i32) -> Result<Opened> {
         let flags = open_flags(flags, self.agreed().writeback);
         let handle = self.fs.open(who.context(), Ino::new(ino)?, flags).await?;
-        let flags = self.cache_flags(who, &handle, FopenFlags::empty()).await;
+        let flags = self.cache_flags(who, &handle, 0).await;
         Ok(Opened { number: self.files.insert(handle), flags })
     }
 
     pub(crate) async fn open_dir(&self, who: &Caller, ino: u64) -> Result<Opened> {
         let handle = self.fs.open(who.context(), Ino::new(ino)?, OpenFlags::READ).await?;
-        let flags = self.cache_flags(who, &handle, FopenFlags::FOPEN_CACHE_DIR).await;
+        let flags = self.cache_flags(who, &handle, opened::CACHE_DIR).await;
         Ok(Opened { number: self.dirs.insert(handle), flags })
     }
 
     /// What the kernel may keep of an opened file or directory. A failure here is no
     /// reason to refuse the open: without flags the kernel asks again.
-    async fn cache_flags(&self, who: &Caller, handle: &V::Handle, with: FopenFlags) -> FopenFlags {
+    async fn cache_flags(&self, who: &Caller, handle: &V::Handle, with: u32) -> u32 {
         match self.fs.getattr(who.context(), At::Open(handle)).await {
             Ok(entry) => keep_cache(entry.validity, with),
-            Err(_) => FopenFlags::empty(),
+            Err(_) => 0,
         }
     }
 
@@ -183,9 +182,9 @@ impl<V: Vfs> Core<V> {
 /// Pages (and listings) read earlier stay good only if changes made elsewhere are
 /// announced; otherwise they are dropped at every open, which is close-to-open
 /// consistency.
-fn keep_cache(validity: Validity, with: FopenFlags) -> FopenFlags {
+fn keep_cache(validity: Validity, with: u32) -> u32 {
     match validity {
-        Validity::UntilChanged => FopenFlags::FOPEN_KEEP_CACHE | with,
-        Validity::For(_) => FopenFlags::empty(),
+        Validity::UntilChanged => opened::KEEP_CACHE | with,
+        Validity::For(_) => 0,
     }
 }

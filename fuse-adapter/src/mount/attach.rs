@@ -19,7 +19,7 @@ use std::process::Stdio;
 const DEVICE: &str = "/dev/fuse";
 
 /// Opens the FUSE device.
-pub(crate) fn open_device() -> io::Result<File> {
+fn open_device() -> io::Result<File> {
     File::options().read(true).write(true).open(DEVICE)
 }
 

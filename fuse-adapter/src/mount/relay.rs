@@ -5,18 +5,17 @@
 //! worker of the runtime, but from the runtime's pool for blocking calls, one at a
 //! time and in order.
 
-use fuser::{INodeNo, Notifier};
-use std::ffi::OsStr;
+use crate::device::Device;
 use std::io;
-use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
 use vfs::{Change, Changes};
 
 /// Passes on every change until the file system shuts down.
-pub(crate) async fn relay<C: Changes>(mut changes: C, notifier: Notifier) {
+pub(crate) async fn relay<C: Changes>(mut changes: C, kernel: Arc<Device>) {
     while let Some(change) = changes.next().await {
-        let notifier = notifier.clone();
+        let kernel = Arc::clone(&kernel);
         let announced = tokio::task::spawn_blocking(move || {
-            if let Err(error) = announce(&notifier, &change) {
+            if let Err(error) = announce(&kernel, &change) {
                 log::debug!("the kernel took no notice of {change:?}: {error}");
             }
         });
@@ -26,17 +25,15 @@ pub(crate) async fn relay<C: Changes>(mut changes: C, notifier: Notifier) {
     }
 }
 
-fn announce(notifier: &Notifier, change: &Change) -> io::Result<()> {
+fn announce(kernel: &Device, change: &Change) -> io::Result<()> {
     match change {
         // A negative offset spares the data.
-        Change::Attr(ino) => notifier.inval_inode(INodeNo(ino.get()), -1, 0),
+        Change::Attr(ino) => kernel.forget_inode(ino.get(), -1, 0),
         Change::Data { ino, offset, len } => {
             let (offset, len) = range(*offset, *len);
-            notifier.inval_inode(INodeNo(ino.get()), offset, len)
+            kernel.forget_inode(ino.get(), offset, len)
         }
-        Change::Entry { dir, name } => {
-            notifier.inval_entry(INodeNo(dir.get()), OsStr::from_bytes(name))
-        }
+        Change::Entry { dir, name } => kernel.forget_name(dir.get(), name),
     }
 }
 
