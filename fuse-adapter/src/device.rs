@@ -145,8 +145,6 @@ pub(crate) struct Buffers {
 
 /// Buffers that are kept when nobody needs them.
 const SPARE_MAX: usize = 8;
-/// Data of at least this share of a buffer keeps the buffer instead of being copied.
-const LENT_SHARE: usize = 4;
 
 impl Buffers {
     /// A buffer of `len` bytes.
@@ -168,7 +166,7 @@ impl Buffers {
         buffer: &mut Vec<u8>,
         range: std::ops::Range<usize>,
     ) -> bytes::Bytes {
-        if range.len() < buffer.len() / LENT_SHARE {
+        if range.len() < buffer.len() / 4 * 3 {
             return bytes::Bytes::copy_from_slice(&buffer[range]);
         }
         let fresh = self.take(buffer.len());

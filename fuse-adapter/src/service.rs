@@ -93,7 +93,7 @@ impl<V: Vfs> Service<V> {
             Opcode::Read => self.read(asking, rest),
             Opcode::ReadDir | Opcode::ReadDirPlus => self.list(asking, rest),
             Opcode::Release | Opcode::ReleaseDir => self.close(asking, rest),
-            Opcode::Flush | Opcode::Sync | Opcode::SyncDir => self.sync(asking, rest),
+            Opcode::Sync | Opcode::SyncDir => self.sync(asking, rest),
             Opcode::Allocate | Opcode::Seek => self.allocate(asking, rest),
             Opcode::Copy => self.copy(asking, rest),
             Opcode::Init | Opcode::Destroy => {
@@ -104,7 +104,9 @@ impl<V: Vfs> Service<V> {
                 asking.reply.refuse(libc::ENOTTY);
                 Ok(())
             }
-            Opcode::Other(_) => {
+            // The kernel writes its pages at every close, and tells what comes of that,
+            // without a request of its own for it.
+            Opcode::Flush | Opcode::Other(_) => {
                 asking.reply.refuse(libc::ENOSYS);
                 Ok(())
             }

@@ -7,42 +7,48 @@
 //! the next thread before something that takes long, or when more requests are waiting
 //! than one. Measured on two virtual cores, a round trip takes a quarter of the time.
 
+mod turn;
+
 use crate::device::{Buffers, Device, Reply};
 use crate::service::Service;
 use crate::wire::{Arguments, Header, Opcode, REQUEST_OVERHEAD};
-use parking_lot::{Mutex, MutexGuard};
 use rustix::io::Errno;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Instant;
+use turn::{Turn, Turns};
 use vfs::Vfs;
 
-/// For how long the next request is looked for before the reader sleeps.
-const LOOK_FOR: Duration = Duration::from_micros(100);
+/// For how long after an answer the next request is looked for before the reader sleeps.
+const LOOK_FOR_NS: u64 = 100_000;
 /// A request that comes within this time after the last answer, our own waking up
 /// included, was sent by somebody who waits for answers.
-const SOON: Duration = Duration::from_micros(200);
+const SOON_NS: u64 = 200_000;
 /// Data of this length takes as long as a few wake-ups.
 const LONG_LEN: u32 = 64 << 10;
+/// What takes this long lets others in.
+const LONG_NS: u64 = 300_000;
+/// Kinds of requests; the highest number known, and room.
+const OPCODES_MAX: usize = 64;
 
 /// The loop between the kernel and a [`Service`].
 pub(crate) struct Session<V: Vfs> {
     device: Arc<Device>,
     service: Service<V>,
     buffers: Arc<Buffers>,
-    /// Whoever holds it reads.
-    turn: Mutex<Turn>,
+    /// Whose turn it is to read.
+    turns: Turns,
+    /// Whether the last request came soon after an answer.
+    is_busy: AtomicBool,
+    /// When the last answer was given, nanoseconds since `started`.
+    answered_ns: AtomicU64,
+    /// How long requests of each kind take, on average of the last few, nanoseconds.
+    expected_ns: [AtomicU64; OPCODES_MAX],
+    started: Instant,
     /// Set when no more requests will come.
     is_over: AtomicBool,
     buffer_len: usize,
-}
-
-/// What the reader knows.
-#[derive(Debug)]
-struct Turn {
-    /// Whether the last request came soon after the one before.
-    is_busy: bool,
 }
 
 impl<V: Vfs> Session<V> {
@@ -53,13 +59,17 @@ impl<V: Vfs> Session<V> {
             device: Arc::new(device),
             service,
             buffers: Arc::default(),
-            turn: Mutex::new(Turn { is_busy: false }),
+            turns: Turns::default(),
+            is_busy: AtomicBool::new(false),
+            answered_ns: AtomicU64::new(0),
+            expected_ns: std::array::from_fn(|_| AtomicU64::new(0)),
+            started: now(),
             is_over: AtomicBool::new(false),
             buffer_len,
         };
         let mut buffer = session.buffers.take(buffer_len);
         loop {
-            let len = session.next(&mut session.turn.lock(), &mut buffer)?;
+            let len = session.next(&session.turns.take(), &mut buffer)?;
             let (header, arguments) = Arguments::of(&buffer[..len]).map_err(|_| {
                 io::Error::new(io::ErrorKind::InvalidData, "the kernel's first request is cut off")
             })?;
@@ -106,13 +116,13 @@ impl<V: Vfs> Session<V> {
 
     fn serve(&self, can_look: bool) -> io::Result<()> {
         let mut buffer = self.buffers.take(self.buffer_len);
-        let mut turn = None;
+        let mut kept = None;
         loop {
-            let mut reader = turn.take().unwrap_or_else(|| self.turn.lock());
+            let turn = kept.take().unwrap_or_else(|| self.turns.take());
             if self.is_over.load(Ordering::Acquire) {
                 return Ok(());
             }
-            let len = match self.following(&mut reader, &mut buffer, can_look) {
+            let len = match self.following(&turn, &mut buffer, can_look) {
                 Ok(len) => len,
                 Err(error) => {
                     self.is_over.store(true, Ordering::Release);
@@ -124,17 +134,17 @@ impl<V: Vfs> Session<V> {
                 log::error!("the kernel sent a request of {len} bytes that is cut off");
                 continue;
             };
-            if !is_long(&header, rest) && !self.device.has_more() {
-                turn = Some(reader);
+            if !self.is_long(&header, rest) && !self.device.has_more() {
+                kept = Some(turn);
             } else {
-                MutexGuard::unlock_fair(reader);
+                drop(turn);
             }
             self.answer(header, &mut buffer, len);
         }
     }
 
     /// Waits for the next request by sleeping.
-    fn next(&self, _: &mut Turn, buffer: &mut [u8]) -> rustix::io::Result<usize> {
+    fn next(&self, _: &Turn<'_>, buffer: &mut [u8]) -> rustix::io::Result<usize> {
         loop {
             if let Some(len) = self.device.receive(buffer)? {
                 return Ok(len);
@@ -144,33 +154,64 @@ impl<V: Vfs> Session<V> {
     }
 
     /// Waits for the next request, awake at first if that is likely to be worth it.
-    #[expect(clippy::disallowed_methods, reason = "how long to stay awake is no simulated time")]
     fn following(
         &self,
-        turn: &mut Turn,
+        turn: &Turn<'_>,
         buffer: &mut [u8],
         can_look: bool,
     ) -> rustix::io::Result<usize> {
         if let Some(len) = self.device.receive(buffer)? {
             return Ok(len);
         }
-        let since = Instant::now();
-        while can_look && turn.is_busy && since.elapsed() < LOOK_FOR {
+        while can_look && self.is_busy.load(Ordering::Relaxed) && self.idle_ns() < LOOK_FOR_NS {
             std::hint::spin_loop();
             if let Some(len) = self.device.receive(buffer)? {
                 return Ok(len);
             }
         }
         let len = self.next(turn, buffer)?;
-        turn.is_busy = since.elapsed() < SOON;
+        self.is_busy.store(self.idle_ns() < SOON_NS, Ordering::Relaxed);
         Ok(len)
+    }
+
+    fn time_ns(&self) -> u64 {
+        u64::try_from(now().duration_since(self.started).as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    /// Time since the last answer.
+    fn idle_ns(&self) -> u64 {
+        self.time_ns().saturating_sub(self.answered_ns.load(Ordering::Relaxed))
+    }
+
+    /// Whether others should not have to wait for this one.
+    fn is_long(&self, header: &Header, arguments: Arguments<'_>) -> bool {
+        match header.opcode {
+            // Both begin alike: handle, place, length.
+            Opcode::Read | Opcode::Write => arguments.transfer_len() > LONG_LEN,
+            opcode => self.expected_of(opcode).load(Ordering::Relaxed) > LONG_NS,
+        }
+    }
+
+    fn expected_of(&self, opcode: Opcode) -> &AtomicU64 {
+        &self.expected_ns[opcode.number() as usize % OPCODES_MAX]
     }
 
     fn answer(&self, header: Header, buffer: &mut Vec<u8>, len: usize) {
         let reply = Reply::new(Arc::clone(&self.device), header.unique);
         let request = Request { header, buffer, len, buffers: &self.buffers };
+        let began_ns = self.time_ns();
         self.service.answer(request, reply);
+        let ended_ns = self.time_ns();
+        self.answered_ns.store(ended_ns, Ordering::Relaxed);
+        let expected = self.expected_of(header.opcode);
+        let before = expected.load(Ordering::Relaxed);
+        expected.store((7 * before + (ended_ns - began_ns)) / 8, Ordering::Relaxed);
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "how long to stay awake is no simulated time")]
+fn now() -> Instant {
+    Instant::now()
 }
 
 /// A request as it was read.
@@ -192,15 +233,5 @@ impl Request<'_> {
     pub(crate) fn take_data(self, len: usize) -> Option<bytes::Bytes> {
         let start = self.len.checked_sub(len)?;
         Some(self.buffers.lend(self.buffer, start..self.len))
-    }
-}
-
-/// Whether others should not have to wait for this one.
-fn is_long(header: &Header, arguments: Arguments<'_>) -> bool {
-    match header.opcode {
-        // Both begin alike: handle, place, length.
-        Opcode::Read | Opcode::Write => arguments.transfer_len() > LONG_LEN,
-        Opcode::Sync | Opcode::SyncDir | Opcode::Copy | Opcode::Allocate | Opcode::Seek => true,
-        _ => false,
     }
 }

@@ -17,93 +17,72 @@ pub(crate) const MINOR_MIN: u32 = 28;
 /// Bytes of a request besides the data it carries: the headers, and room for names.
 pub(crate) const REQUEST_OVERHEAD: usize = 8192;
 
-/// What a request is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Opcode {
-    Lookup,
-    Forget,
-    BatchForget,
-    GetAttr,
-    SetAttr,
-    ReadLink,
-    Symlink,
-    MakeNode,
-    MakeDir,
-    Unlink,
-    RemoveDir,
-    Rename,
-    RenameWithFlags,
-    Link,
-    Open,
-    Read,
-    Write,
-    StatVolume,
-    Release,
-    Sync,
-    SetXattr,
-    GetXattr,
-    ListXattr,
-    RemoveXattr,
-    Flush,
-    Init,
-    OpenDir,
-    ReadDir,
-    ReadDirPlus,
-    ReleaseDir,
-    SyncDir,
-    Create,
-    Destroy,
-    Ioctl,
-    Allocate,
-    Seek,
-    Copy,
-    /// Anything else; the kernel does without.
-    Other(u32),
+macro_rules! opcodes {
+    ($($name:ident = $number:literal),* $(,)?) => {
+        /// What a request is about.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(crate) enum Opcode {
+            $($name,)*
+            /// Anything else; the kernel does without.
+            Other(u32),
+        }
+
+        impl Opcode {
+            pub(crate) fn of(number: u32) -> Self {
+                match number {
+                    $($number => Self::$name,)*
+                    other => Self::Other(other),
+                }
+            }
+
+            pub(crate) fn number(self) -> u32 {
+                match self {
+                    $(Self::$name => $number,)*
+                    Self::Other(number) => number,
+                }
+            }
+        }
+    };
 }
 
-impl Opcode {
-    pub(crate) fn of(number: u32) -> Self {
-        match number {
-            1 => Self::Lookup,
-            2 => Self::Forget,
-            3 => Self::GetAttr,
-            4 => Self::SetAttr,
-            5 => Self::ReadLink,
-            6 => Self::Symlink,
-            8 => Self::MakeNode,
-            9 => Self::MakeDir,
-            10 => Self::Unlink,
-            11 => Self::RemoveDir,
-            12 => Self::Rename,
-            13 => Self::Link,
-            14 => Self::Open,
-            15 => Self::Read,
-            16 => Self::Write,
-            17 => Self::StatVolume,
-            18 => Self::Release,
-            20 => Self::Sync,
-            21 => Self::SetXattr,
-            22 => Self::GetXattr,
-            23 => Self::ListXattr,
-            24 => Self::RemoveXattr,
-            25 => Self::Flush,
-            26 => Self::Init,
-            27 => Self::OpenDir,
-            28 => Self::ReadDir,
-            29 => Self::ReleaseDir,
-            30 => Self::SyncDir,
-            35 => Self::Create,
-            38 => Self::Destroy,
-            39 => Self::Ioctl,
-            42 => Self::BatchForget,
-            43 => Self::Allocate,
-            44 => Self::ReadDirPlus,
-            45 => Self::RenameWithFlags,
-            46 => Self::Seek,
-            47 => Self::Copy,
-            other => Self::Other(other),
-        }
-    }
+opcodes! {
+    Lookup = 1,
+    Forget = 2,
+    GetAttr = 3,
+    SetAttr = 4,
+    ReadLink = 5,
+    Symlink = 6,
+    MakeNode = 8,
+    MakeDir = 9,
+    Unlink = 10,
+    RemoveDir = 11,
+    Rename = 12,
+    Link = 13,
+    Open = 14,
+    Read = 15,
+    Write = 16,
+    StatVolume = 17,
+    Release = 18,
+    Sync = 20,
+    SetXattr = 21,
+    GetXattr = 22,
+    ListXattr = 23,
+    RemoveXattr = 24,
+    Flush = 25,
+    Init = 26,
+    OpenDir = 27,
+    ReadDir = 28,
+    ReleaseDir = 29,
+    SyncDir = 30,
+    Create = 35,
+    Destroy = 38,
+    Ioctl = 39,
+    BatchForget = 42,
+    Allocate = 43,
+    ReadDirPlus = 44,
+    RenameWithFlags = 45,
+    Seek = 46,
+    Copy = 47,
 }
 
 /// Features that are agreed on when the session starts.
@@ -137,6 +116,7 @@ pub(crate) mod set {
     pub(crate) const HANDLE: u32 = 1 << 6;
     pub(crate) const ATIME_NOW: u32 = 1 << 7;
     pub(crate) const MTIME_NOW: u32 = 1 << 8;
+    pub(crate) const CTIME: u32 = 1 << 10;
 }
 
 /// What the kernel says about a write.

@@ -9,7 +9,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 /// Most patches of one block before they are merged into it.
-pub const BLOCK_PATCHES_MAX: usize = 16;
+pub const BLOCK_PATCHES_MAX: usize = 64;
 
 /// Blocks in one row at most.
 const ROW_BLOCKS_MAX: usize = 1024;
@@ -92,7 +92,7 @@ impl Patch {
 
 /// Committed changes that are not in the stored content yet: small writes, and
 /// whatever could not be merged with it.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Patches {
     /// What they make visible.
     pub layer: Layer,
@@ -137,9 +137,10 @@ pub struct FileState {
     /// Changes since the last freeze.
     pub current: Layer,
     /// Changes that a running commit has taken.
-    pub frozen: Option<Layer>,
-    /// Committed changes that are not in blocks.
-    pub patches: Patches,
+    pub frozen: Option<Arc<Layer>>,
+    /// Committed changes that are not in blocks. Only a commit changes them, when it
+    /// has let go of the copy it works with.
+    pub patches: Arc<Patches>,
     /// Blocks of `current` that some thread is sealing right now.
     pub sealing: HashSet<u64>,
     /// Why the last commit could not save it, until that was reported or it is saved.
@@ -154,14 +155,14 @@ impl FileState {
         if self.current.is_empty() && self.patches.is_empty() {
             return false;
         }
-        self.frozen = Some(std::mem::take(&mut self.current));
+        self.frozen = Some(Arc::new(std::mem::take(&mut self.current)));
         true
     }
 
     /// The layers, topmost first.
     pub fn layers(&self) -> impl Iterator<Item = &Layer> {
         std::iter::once(&self.current)
-            .chain(&self.frozen)
+            .chain(self.frozen.as_deref())
             .chain(std::iter::once(&self.patches.layer))
     }
 

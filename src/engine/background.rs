@@ -1,10 +1,11 @@
-//! What happens without being asked: a commit within a second of a change, an
-//! upload within the configured delay.
+//! What happens without being asked: full blocks are sealed while their writer goes on;
+//! a commit within a second of a change, an upload within the configured delay.
 
 use super::Inner;
 use crate::meta::row::PackState;
 use parking_lot::{Condvar, Mutex};
 use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, SyncSender};
 use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -14,37 +15,66 @@ const COMMIT_DELAY: Duration = Duration::from_secs(1);
 /// After a failure, how long before it is tried again.
 const RETRY_DELAY: Duration = Duration::from_secs(5);
 
-/// The thread that saves and uploads.
+/// Files that wait to be sealed; writers seal what does not fit.
+const SEALED_NEXT_MAX: usize = 64;
+
+/// The threads that seal, save and upload.
 #[derive(Debug, Default)]
 pub(crate) struct Background {
     stop: Arc<(Mutex<bool>, Condvar)>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    /// Files with full blocks to seal, while there is a thread that does it.
+    sealing: Mutex<Option<SyncSender<u64>>>,
 }
 
 impl Background {
-    /// Starts the thread, once.
+    /// Starts the threads, once.
     pub(super) fn start(&self, inner: &Arc<Inner>, runtime: tokio::runtime::Handle) {
-        let mut thread = self.thread.lock();
-        if thread.is_some() {
+        let mut threads = self.threads.lock();
+        if !threads.is_empty() {
             return;
         }
         let (stop, weak, env) = (self.stop.clone(), Arc::downgrade(inner), inner.env.clone());
         match env.spawn("tgcryptfs-saver", move || run(&stop, &weak, &runtime)) {
-            Ok(started) => *thread = Some(started),
+            Ok(started) => threads.push(started),
             Err(error) => log::error!("nothing is saved without being asked: no thread: {error}"),
+        }
+        let weak = Arc::downgrade(inner);
+        let (sender, files) = std::sync::mpsc::sync_channel(SEALED_NEXT_MAX);
+        match env.spawn("tgcryptfs-sealer", move || seal(&files, &weak)) {
+            Ok(started) => {
+                threads.push(started);
+                *self.sealing.lock() = Some(sender);
+            }
+            Err(error) => log::warn!("writers seal their blocks: no thread: {error}"),
         }
     }
 
-    /// Ends the thread and waits for it.
+    /// Hands a file with full blocks over; says whether somebody takes it.
+    pub(super) fn seal(&self, ino: u64) -> bool {
+        self.sealing.lock().as_ref().is_some_and(|files| files.try_send(ino).is_ok())
+    }
+
+    /// Ends the threads and waits for them.
     pub(super) fn stop(&self) {
         *self.stop.0.lock() = true;
         self.stop.1.notify_all();
-        let thread = self.thread.lock().take();
-        if let Some(thread) = thread
-            && thread.thread().id() != std::thread::current().id()
-        {
-            // A panic there was reported there.
-            let _ = thread.join();
+        drop(self.sealing.lock().take());
+        let threads = std::mem::take(&mut *self.threads.lock());
+        for thread in threads {
+            if thread.thread().id() != std::thread::current().id() {
+                // A panic there was reported there.
+                let _ = thread.join();
+            }
+        }
+    }
+}
+
+fn seal(files: &Receiver<u64>, weak: &Weak<Inner>) {
+    for ino in files {
+        let Some(inner) = weak.upgrade() else { return };
+        if let Err(error) = inner.seal_ahead(ino) {
+            log::debug!("sealing ahead of a commit: {error}");
         }
     }
 }

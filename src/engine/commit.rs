@@ -183,26 +183,24 @@ impl Inner {
             if !frozen.has_data || running.saved.contains_key(&frozen.ino) {
                 continue;
             }
-            let (layer, patches, patch_rows, unmerged) = {
+            let (layer, patches) = {
                 let mut state = self.state.lock();
                 let Some(file) = state.cached_slot(frozen.ino).and_then(|slot| slot.file.as_mut())
                 else {
                     continue;
                 };
-                let layer = file.frozen.clone().unwrap_or_default();
-                let patches = &file.patches;
-                (layer, patches.layer.clone(), patches.rows.clone(), patches.unmerged.clone())
+                (file.frozen.clone().unwrap_or_default(), file.patches.clone())
             };
             let merge_all = running.merge_all;
             // Without the store, every further file would take as long to find out.
             let is_stored = matches!(inode.content, Content::Tree { .. });
-            let unmerged = unmerged.filter(|_| !merge_all);
+            let unmerged = patches.unmerged.clone().filter(|_| !merge_all);
             let unmerged = unmerged.or_else(|| out_of_reach.clone().filter(|_| is_stored));
             let work = Work {
                 inode,
                 layer: &layer,
-                patches: &patches,
-                patch_rows: &patch_rows,
+                patches: &patches.layer,
+                patch_rows: &patches.rows,
                 merge_all,
                 unmerged,
             };
@@ -311,15 +309,16 @@ impl Inner {
             file.frozen = None;
             // Nothing was lost after all.
             file.failure = None;
-            file.patches.unmerged = saved.unmerged.clone();
+            let patches = Arc::make_mut(&mut file.patches);
+            patches.unmerged = saved.unmerged.clone();
             if let Some(first) = saved.unpatched_from {
-                file.patches.forget_from(first, self.block_size);
+                patches.forget_from(first, self.block_size);
             }
             for block in &saved.unpatched {
-                file.patches.forget(*block, self.block_size);
+                patches.forget(*block, self.block_size);
             }
             for (block, patch) in &saved.patches {
-                file.patches.add(*block, patch.clone(), self.block_size);
+                patches.add(*block, patch.clone(), self.block_size);
             }
             if opens == 0 && file.is_clean() && file.failure.is_none() {
                 slot.file = None;

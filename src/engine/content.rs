@@ -2,7 +2,7 @@
 //! in the inode.
 
 use super::Inner;
-use crate::data::file::{BLOCK_PATCHES_MAX, FileState, Patch};
+use crate::data::file::{BLOCK_PATCHES_MAX, FileState, Patch, Patches};
 use crate::data::layer::{Layer, Recipe};
 use crate::data::manifest::{self, Changes};
 use crate::data::{Error, Result};
@@ -45,13 +45,13 @@ pub(super) fn load_patches(
     rows: Vec<(i64, u64, Vec<u8>)>,
     block_size: u64,
 ) -> db::Result<FileState> {
-    let mut file = FileState::default();
+    let mut patches = Patches::default();
     for (_, block, row) in rows {
         let patch = Patch::decode(&row)
             .map_err(|source| db::Error::Row { table: Table::Patch.name(), source })?;
-        file.patches.add(block, patch, block_size);
+        patches.add(block, patch, block_size);
     }
-    Ok(file)
+    Ok(FileState { patches: Arc::new(patches), ..FileState::default() })
 }
 
 /// A file as a commit sees it: no lock, nothing changes.
@@ -107,7 +107,7 @@ impl Work<'_> {
         let patched = self.patches.extents.len_in(range.clone());
         let new = self.layer.extents.len_in(range.clone());
         let pieces = self.layer.extents.in_range(range.clone()).count();
-        rows + pieces <= BLOCK_PATCHES_MAX && (new + patched) * 4 < range.end - range.start
+        rows + pieces <= BLOCK_PATCHES_MAX && (new + patched) * 2 < range.end - range.start
     }
 }
 
@@ -182,8 +182,11 @@ impl Inner {
                 continue;
             }
             if work.stays_patch(block, &range, block_size) {
-                let new = work.layer.extents.in_range(range);
-                let new = new.map(|(offset, bytes)| (block, Patch::Bytes(offset, bytes)));
+                // Copied, because patches stay and what was written may lie in something
+                // much larger.
+                let new = work.layer.extents.in_range(range).map(|(offset, bytes)| {
+                    (block, Patch::Bytes(offset, Bytes::copy_from_slice(&bytes)))
+                });
                 saved.patches.extend(new);
                 continue;
             }

@@ -127,7 +127,7 @@ impl Engine {
             }
         }
         let unsaved = self.put_pieces(cx, target.ino, pieces, to.1..shift(done))?;
-        self.inner.seal_ahead(target.ino, unsaved)?;
+        self.inner.seal_soon(target.ino, unsaved)?;
         Ok(Part::Data(done - range.start))
     }
 

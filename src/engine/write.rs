@@ -16,8 +16,10 @@ use vfs::{
 
 /// Unsaved bytes of one file at which its full blocks are sealed.
 const SEAL_AHEAD_LEN: u64 = 2 << 20;
+/// At so many its writers help, because it grows faster than the one who seals.
+const HELP_SEALING_LEN: u64 = 8 << 20;
 /// Blocks sealed at a time without looking again.
-const SEAL_AHEAD_BLOCKS: usize = 16;
+const SEAL_AHEAD_BLOCKS: usize = 4;
 
 impl Call<'_> {
     /// Changes a file's unsaved data and keeps count of it.
@@ -128,7 +130,7 @@ impl Engine {
                 (Wcc::new(&before, before.clone()), 0)
             }
         };
-        self.inner.seal_ahead(target.ino, unsaved)?;
+        self.inner.seal_soon(target.ino, unsaved)?;
         self.inner.make_stable(stability, Some(target.ino)).await?;
         Ok(Written { count, wcc, stability, verifier: self.inner.verifier })
     }
@@ -220,7 +222,13 @@ impl Inner {
     pub(super) async fn make_stable(&self, stability: Stability, file: Option<u64>) -> Result<()> {
         match stability {
             Stability::Buffered => Ok(()),
-            Stability::Journaled => self.commit().await,
+            Stability::Journaled => {
+                if self.state.lock().dirty_bytes > SEAL_AHEAD_LEN {
+                    // It takes long; whoever called may have others to serve.
+                    tokio::task::yield_now().await;
+                }
+                self.commit().await
+            }
             Stability::Uploaded => match file {
                 Some(file) => self.sync_to_store(|ino| ino == file).await,
                 None => self.sync_store().await,
@@ -235,20 +243,27 @@ impl Inner {
         Ok(slot.inode.content.clone())
     }
 
-    /// Seals full blocks of a file that has gathered many, so that a commit has
-    /// little left to do. What fails here stays unsaved and fails there.
-    pub(super) fn seal_ahead(&self, ino: u64, unsaved: u64) -> Result<()> {
-        if unsaved < SEAL_AHEAD_LEN {
+    /// Has full blocks of a file that has gathered many sealed, so that a commit has
+    /// little left to do.
+    pub(super) fn seal_soon(&self, ino: u64, unsaved: u64) -> Result<()> {
+        let is_handed_over = || unsaved < HELP_SEALING_LEN && self.background.seal(ino);
+        if unsaved < SEAL_AHEAD_LEN || is_handed_over() {
             return Ok(());
         }
+        self.seal_ahead(ino)
+    }
+
+    /// Seals full blocks of a file. What fails here stays unsaved and fails in a commit.
+    pub(super) fn seal_ahead(&self, ino: u64) -> Result<()> {
         loop {
             let picked = self.pick_full_blocks(ino)?;
             if picked.is_empty() {
                 return Ok(());
             }
-            let sealed = self.env.map(&picked, |(_, pieces)| self.seal_pieces(pieces).ok());
-            let has_failed = sealed.iter().any(Option::is_none);
-            for ((block, pieces), sealed) in picked.into_iter().zip(sealed) {
+            let mut has_failed = false;
+            for (block, pieces) in picked {
+                let sealed = self.seal_pieces(&pieces).ok();
+                has_failed |= sealed.is_none();
                 let mut state = self.state.lock();
                 let Some(file) = self.file_of(&mut state, ino).map_err(told)? else {
                     return Ok(());

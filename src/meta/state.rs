@@ -24,6 +24,8 @@ const CLEAN_INODES_MAX: usize = 40_000;
 const CLEAN_DENTS_MAX: usize = 60_000;
 /// Reads remembered at most; what is read beyond keeps its access time.
 const READS_MAX: usize = 20_000;
+/// Rows of a directory looked at together at most.
+const CHILDREN_MAX: usize = 4096;
 /// The root directory.
 pub const ROOT: u64 = 1;
 
@@ -345,7 +347,7 @@ impl State {
     /// there is any, and whether nothing follows.
     pub fn children(&mut self, after: DentKey, max: usize) -> Result<(Vec<(DentKey, Dent)>, bool)> {
         let end = DentKey { parent: after.parent, hash: [0xff; 16] };
-        let mut from = after;
+        let (mut from, mut max) = (after, max);
         loop {
             let rows = self.db.range(
                 Table::Dent,
@@ -375,7 +377,8 @@ impl State {
             if is_last || !found.is_empty() {
                 return Ok((found, is_last));
             }
-            from = upper;
+            // All of these are gone since the last commit; there may be many more.
+            (from, max) = (upper, (2 * max).min(CHILDREN_MAX));
         }
     }
 

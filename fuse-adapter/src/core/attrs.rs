@@ -2,8 +2,10 @@
 
 use super::{Caller, Core, Known};
 use crate::convert::permissions;
+use crate::wire;
 use bytes::Bytes;
-use vfs::{At, Ino, Result, SetAttr, SetTime, Vfs, VolumeStat};
+use std::time::Duration;
+use vfs::{At, ErrorKind, Ino, Result, SetAttr, SetTime, Vfs, VolumeStat};
 
 /// What `setattr` is asked to change, as the kernel says it.
 #[derive(Clone, Copy, Debug)]
@@ -20,6 +22,17 @@ pub(crate) struct Asked {
     pub(crate) atime: Option<SetTime>,
     /// New modification time.
     pub(crate) mtime: Option<SetTime>,
+    /// Whether a change time came along, which only the kernel itself sets.
+    pub(crate) has_ctime: bool,
+}
+
+impl Asked {
+    /// Whether the kernel hands over times that it has kept on its own.
+    fn is_written_back(&self) -> bool {
+        let others = [self.mode, self.uid, self.gid];
+        let is_times_only = others.iter().all(Option::is_none) && self.size.is_none();
+        is_times_only && self.atime.is_none() && self.mtime.is_some() && self.has_ctime
+    }
 }
 
 impl<V: Vfs> Core<V> {
@@ -58,8 +71,15 @@ impl<V: Vfs> Core<V> {
             mtime: asked.mtime,
             only_if_ctime: None,
         };
-        let changed = self.fs.setattr(who.context(), at, &set).await?;
-        Ok(self.known_briefly(&changed.after))
+        match self.fs.setattr(who.context(), at, &set).await {
+            // The kernel writes back the times of a file that somebody has removed. An
+            // error would be told to the next `syncfs(2)`, which is none of its business.
+            Err(error) if error.kind() == ErrorKind::Stale && asked.is_written_back() => {
+                let attr = wire::Attr { ino, mode: libc::S_IFREG, ..wire::Attr::default() };
+                Ok(Known { attr, ttl: Duration::ZERO })
+            }
+            changed => Ok(self.known_briefly(&changed?.after)),
+        }
     }
 
     pub(crate) async fn read_link(&self, who: &Caller, ino: u64) -> Result<Bytes> {

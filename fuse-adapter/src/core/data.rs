@@ -96,11 +96,6 @@ impl<V: Vfs> Core<V> {
         Ok(len)
     }
 
-    pub(crate) async fn flush(&self, who: &Caller, handle: u64) -> Result<()> {
-        let file = self.files.get(handle)?;
-        self.fs.flush(who.context(), &file).await
-    }
-
     pub(crate) async fn sync(&self, who: &Caller, handle: u64, data_only: bool) -> Result<()> {
         let file = self.files.get(handle)?;
         let scope = Scope::Range { file: At::Open(&*file), offset: 0, len: 0, data_only };

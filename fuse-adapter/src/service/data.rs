@@ -44,11 +44,6 @@ impl<V: Vfs> Service<V> {
     pub(super) fn sync(&self, asking: Asking, mut rest: Arguments<'_>) -> Result<(), Malformed> {
         let (ino, handle, flags) = (asking.ino, rest.u64()?, rest.u32()?);
         match asking.opcode {
-            Opcode::Flush => self.ask(
-                asking,
-                move |core, who| async move { core.flush(&who, handle).await },
-                send_done,
-            ),
             Opcode::Sync => {
                 let data_only = flags & SYNC_DATA != 0;
                 self.ask(

@@ -52,6 +52,7 @@ impl<V: Vfs> Service<V> {
             size: has(set::SIZE).then_some(size),
             atime: time(0, set::ATIME, set::ATIME_NOW),
             mtime: time(1, set::MTIME, set::MTIME_NOW),
+            has_ctime: has(set::CTIME),
         };
         let (ino, handle) = (asking.ino, has(set::HANDLE).then_some(handle));
         self.ask(
