@@ -9,15 +9,15 @@ mod call;
 mod order;
 
 use super::support::{Numbers, World, text};
-use call::{Call, Process};
+use call::{Call, Place, Process};
 use order::Order;
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 const ROUNDS: u64 = 1500;
 /// Calls that make what the processes find.
@@ -160,6 +160,50 @@ fn tree_of_dir(root: &Path) -> Tree {
         tree.insert(name, format!("{} names, {content}", data.nlink()));
     }
     tree
+}
+
+/// The check itself: what cannot have been is not explained.
+#[test]
+fn an_impossible_history_is_noticed() {
+    let a = Place { dir: None, name: "a" };
+    let done = |call: Call, said: &str, began, ended| {
+        vec![Done { call, said: said.to_owned(), began, ended }]
+    };
+    let create = |is_exclusive| Call::Create { place: a, is_exclusive };
+    let tree = |names: &[(&str, &str)]| -> Tree {
+        names.iter().map(|(path, node)| ((*path).to_owned(), (*node).to_owned())).collect()
+    };
+    let one = tree(&[("", "2 names, a directory"), ("/a", "1 names, ")]);
+    let none = tree(&[("", "2 names, a directory")]);
+    let explains = |first: Vec<Done>, second: Vec<Done>, tree: &Tree| {
+        Order::find(&[], &[first, second], tree).is_some()
+    };
+    // Only one of two makes a file.
+    let exists = "error 17";
+    assert!(explains(done(create(true), "done", 0, 9), done(create(true), exists, 1, 8), &one));
+    assert!(!explains(done(create(true), "done", 0, 9), done(create(true), "done", 1, 8), &one));
+    assert!(!explains(done(create(true), "done", 0, 9), done(create(true), exists, 1, 8), &none));
+    // What was over before another call began comes before it.
+    assert!(explains(
+        done(create(false), "done", 2, 9),
+        done(Call::Unlink(a), "done", 1, 8),
+        &none
+    ));
+    assert!(explains(
+        done(create(false), "done", 2, 9),
+        done(Call::Unlink(a), "error 2", 1, 8),
+        &one
+    ));
+    assert!(!explains(
+        done(create(false), "done", 2, 4),
+        done(Call::Unlink(a), "error 2", 5, 8),
+        &one
+    ));
+    assert!(!explains(
+        done(create(false), "done", 5, 9),
+        done(Call::Unlink(a), "done", 1, 4),
+        &none
+    ));
 }
 
 #[test]

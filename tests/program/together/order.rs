@@ -78,7 +78,8 @@ struct Replay {
 
 impl Replay {
     fn new(before: &[Call]) -> Self {
-        let mut replay = Self { fs: ModelFs::new(ManualClock::new(0).clock()), actors: Default::default() };
+        let mut replay =
+            Self { fs: ModelFs::new(ManualClock::new(0).clock()), actors: Default::default() };
         for call in before {
             while replay.step(0, call).is_none() {}
         }
@@ -208,7 +209,9 @@ fn tree_of_model(fs: &ModelFs) -> Tree {
         let content = match (&node.same_as, &node.content) {
             _ if node.kind == Kind::Directory => "a directory".to_owned(),
             (Some(first), _) => format!("the same as {}", string(first)),
-            (None, Content::File(cells)) => string(&cells.values().flatten().copied().collect::<Vec<_>>()),
+            (None, Content::File(cells)) => {
+                string(&cells.values().flatten().copied().collect::<Vec<_>>())
+            }
             other => format!("{other:?}"),
         };
         (string(&path), format!("{} names, {content}", node.nlink))
