@@ -216,7 +216,7 @@ impl<V: Vfs> Filesystem for Service<V> {
         size: Option<u64>,
         atime: Option<TimeOrNow>,
         mtime: Option<TimeOrNow>,
-        _ctime: Option<SystemTime>,
+        ctime: Option<SystemTime>,
         handle: Option<FileHandle>,
         _crtime: Option<SystemTime>,
         _chgtime: Option<SystemTime>,
@@ -225,7 +225,7 @@ impl<V: Vfs> Filesystem for Service<V> {
         reply: ReplyAttr,
     ) {
         let (who, handle) = (Caller::of(request), handle.map(u64::from));
-        let asked = Asked { mode, uid, gid, size, atime, mtime };
+        let asked = Asked { mode, uid, gid, size, atime, mtime, ctime: ctime.is_some() };
         let ask =
             move |core: Arc<Core<V>>| async move { core.setattr(&who, ino.0, handle, asked).await };
         self.ask(("setattr", ino), reply, ask, send_attr);

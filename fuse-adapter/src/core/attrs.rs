@@ -1,10 +1,11 @@
 //! Attributes of inodes and of the whole.
 
 use super::{Caller, Core, Known};
-use crate::convert::{permissions, set_time};
+use crate::convert::{absent, permissions, set_time};
 use bytes::Bytes;
 use fuser::TimeOrNow;
-use vfs::{At, Ino, Result, SetAttr, Vfs, VolumeStat};
+use std::time::Duration;
+use vfs::{At, ErrorKind, Ino, Result, SetAttr, Vfs, VolumeStat};
 
 /// What `setattr` is asked to change, as the kernel says it.
 #[derive(Clone, Copy, Debug)]
@@ -21,6 +22,17 @@ pub(crate) struct Asked {
     pub(crate) atime: Option<TimeOrNow>,
     /// New modification time.
     pub(crate) mtime: Option<TimeOrNow>,
+    /// Whether a change time comes along: only if the kernel kept times itself.
+    pub(crate) ctime: bool,
+}
+
+impl Asked {
+    /// Whether this may be the kernel writing back times it has kept of a file, which
+    /// nobody waits for but `sync(2)`.
+    fn is_write_back(&self) -> bool {
+        let others = self.mode.or(self.uid).or(self.gid).is_some() || self.size.is_some();
+        self.ctime && self.mtime.is_some() && self.atime.is_none() && !others
+    }
 }
 
 impl<V: Vfs> Core<V> {
@@ -59,8 +71,14 @@ impl<V: Vfs> Core<V> {
             mtime: asked.mtime.map(set_time),
             only_if_ctime: None,
         };
-        let changed = self.fs.setattr(who.context(), at, &set).await?;
-        Ok(self.known_briefly(&changed.after))
+        match self.fs.setattr(who.context(), at, &set).await {
+            // Removed meanwhile, so no time is lost, as sync(2) would be told. Whoever
+            // else set the time of a file that is gone did so before it was removed.
+            Err(error) if error.kind() == ErrorKind::Stale && asked.is_write_back() => {
+                Ok(Known { attr: absent(), ttl: Duration::ZERO })
+            }
+            changed => Ok(self.known_briefly(&changed?.after)),
+        }
     }
 
     pub(crate) async fn read_link(&self, who: &Caller, ino: u64) -> Result<Bytes> {
