@@ -14,6 +14,8 @@ mod program {
     mod kill;
     mod lifecycle;
     mod round_trip;
+    mod saves;
     mod support;
+    mod together;
     mod tree;
 }

@@ -78,9 +78,9 @@
 //! With the write-back cache `lseek(SEEK_DATA)` and `SEEK_HOLE` are answered by the
 //! kernel, which then calls a whole file data: the file system has not seen the
 //! unwritten pages and would call them a hole. Times are then the kernel's, by a clock
-//! that ticks some milliseconds behind; a write beyond the longest length fails only
-//! when it is written back; and `syncfs(2)` may answer `ESTALE`, when the times of a
-//! file that was removed meanwhile could not be written back.
+//! that ticks some milliseconds behind; and a write beyond the longest length fails only
+//! when it is written back. Times that are written back for a file that was removed
+//! meanwhile are taken for written, so that `sync(2)` has nothing to complain of.
 //!
 //! # Limits
 //!

@@ -259,3 +259,28 @@ fn df_shows_the_disk_of_the_store() {
     assert!((8 << 20..9 << 20).contains(&after[1]), "{after:?}");
     fs.end();
 }
+
+#[test]
+fn a_sync_of_everything_beside_removals_has_nothing_to_complain_of() {
+    let vault = Vault::new();
+    let fs = vault.mount_with(|options| options.writeback_cache = true);
+    let root = File::open(fs.root()).unwrap();
+    let is_over = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        // The kernel keeps the time of the last write, and may come to write it back only
+        // when the file is gone.
+        scope.spawn(|| {
+            for round in 0..2000 {
+                let name = fs.at(format!("file-{}", round % 8));
+                fs::write(&name, "data").unwrap();
+                fs::remove_file(&name).unwrap();
+            }
+            is_over.store(true, std::sync::atomic::Ordering::Relaxed);
+        });
+        while !is_over.load(std::sync::atomic::Ordering::Relaxed) {
+            rustix::fs::syncfs(&root).unwrap();
+        }
+    });
+    drop(root);
+    fs.end();
+}

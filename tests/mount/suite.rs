@@ -76,7 +76,6 @@ fn the_engine_behind_fuse_passes_the_conformance_suite() {
 }
 
 const CLOCKS: &str = "the kernel stamps by a clock that ticks, behind the engine's";
-const SYNCFS: &str = "syncfs(2) tells that times of removed files could not be written back";
 
 /// What becomes different where the kernel gathers writes and keeps times itself.
 const WRITE_BACK: &Except = &[
@@ -96,9 +95,6 @@ const WRITE_BACK: &Except = &[
     ("attributes::reading_refreshes_a_stale_access_time", "the kernel has the page and reads it"),
     ("attributes::an_old_access_time_is_refreshed", "the kernel has the page and reads it"),
     ("data::files_have_a_longest_length", "what is too long is known when it is written back"),
-    ("stability::one_verifier_for_writes_and_syncs", SYNCFS),
-    ("stability::every_scope_syncs", SYNCFS),
-    ("stability::syncing_changes_nothing_to_be_seen", SYNCFS),
 ];
 
 #[test]

@@ -310,7 +310,7 @@ fn set_time(path: &Path, tv_sec: i64, tv_nsec: i64) {
     rustix::fs::utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW).unwrap();
 }
 
-fn git(home: &Path, dir: &Path, arguments: &[&str]) -> String {
+pub(crate) fn git(home: &Path, dir: &Path, arguments: &[&str]) -> String {
     let mut command = Command::new("git");
     command.current_dir(dir).env("HOME", home).env("GIT_CONFIG_NOSYSTEM", "1");
     for name in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"] {
