@@ -42,7 +42,8 @@ def seeds():
     for which, length in [(6, 32), (7, 72), (8, 4)]:
         yield "rows", bytes([which]) + bytes(length)
     yield "rows", b"\x09\1" + struct.pack("<QI", 1 << 20, 3) + b"abc"
-    yield "rows", b"\x0b" + pack["pack_id"].encode()
+    yield "rows", b"\x0b" + x(pack["pack_id"]) + struct.pack("<I", 1) + x(pack["dir_plain"])[4:54]
+    yield "rows", b"\x0c" + pack["pack_id"].encode()
 
     for row in VECTORS["checkpoint_tree"]["rows"][::10]:
         key = x(row["key"])

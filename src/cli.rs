@@ -117,8 +117,14 @@ fn command() -> clap::Command {
 }
 
 fn report_usage(error: &clap::Error) -> Code {
-    // A closed pipe is the reader's decision, not a failure to report.
-    drop(error.print());
+    let text = error.render().to_string();
+    if text.lines().any(|line| render::one_line(line) != line) {
+        // Arguments may be names from anywhere.
+        text.lines().for_each(|line| eprintln!("{}", render::one_line(line)));
+    } else {
+        // A closed pipe is the reader's decision, not a failure to report.
+        drop(error.print());
+    }
     if error.use_stderr() { Code::Usage } else { Code::Done }
 }
 

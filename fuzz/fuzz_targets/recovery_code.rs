@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use tgcryptfs::vault::{Pin, RecoveryCode, SlotId};
+use tgcryptfs::vault::{KeyFile, Passphrase, Pin, RecoveryCode, SlotId};
 use tgcryptfs_fuzz::MASTER;
 
 fuzz_target!(|text: &str| {
@@ -17,6 +17,11 @@ fuzz_target!(|text: &str| {
     if let Some(id) = SlotId::parse(text) {
         assert_eq!(id.to_string(), text.to_ascii_lowercase());
     }
+    if let Ok(passphrase) = Passphrase::new(text) {
+        assert!(!text.is_empty() && passphrase.is_equal(&passphrase));
+    }
+    let key_file = KeyFile::new(text.as_bytes().to_vec().into());
+    assert_eq!(key_file.is_ok(), (32..=65_536).contains(&text.len()));
     let owner = *MASTER.owner_signing_key().public();
     let print = Pin { vault: MASTER.vault(), owner, generation: 1 }.fingerprint();
     if print.matches(text) {

@@ -4,6 +4,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use tgcryptfs::crypto::PackId;
+use tgcryptfs::data::blocks::{decode_dir_row, encode_dir_row};
 use tgcryptfs::data::file::Patch;
 use tgcryptfs::data::pack::{decode_entry, encode_entry};
 use tgcryptfs::data::parts::parse_pack_id;
@@ -17,7 +18,7 @@ const PACK: PackId = PackId([8; 16]);
 
 fuzz_target!(|input: &[u8]| {
     let Some((which, input)) = input.split_first() else { return };
-    match which % 12 {
+    match which % 13 {
         0 => canonical_part(input, Inode::decode, Inode::encode),
         1 => canonical(input, decode_inode_row, |(inode, parent, has_patches)| {
             encode_slot(inode, *parent, *has_patches)
@@ -31,6 +32,9 @@ fuzz_target!(|input: &[u8]| {
         8 => canonical_part(input, Seen::decode, Seen::encode),
         9 => canonical(input, Patch::decode, Patch::encode),
         10 => canonical(input, Anchors::decode, Anchors::encode),
+        11 => canonical(input, decode_dir_row, |(pack, entries)| {
+            encode_dir_row(*pack, &entries.iter().collect::<Vec<_>>())
+        }),
         _ => {
             let Ok(text) = std::str::from_utf8(input) else { return };
             canonical(input, |_| parse_pack_id(text).ok_or(()), |id| id.to_string().into_bytes());

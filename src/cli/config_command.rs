@@ -1,6 +1,7 @@
 //! `config`: what the configuration is, where it came from, and whether it is right.
 
 use super::context::Context;
+use super::render;
 use super::session::parse_store_url;
 use crate::config::{Effect, Kind, Setting, Source, format_size};
 use anyhow::Result;
@@ -78,7 +79,7 @@ fn show_json(context: &Context) {
         };
         (setting.key.name.to_owned(), json!({"value": setting.shown(), "source": source}))
     });
-    println!("{:#}", Value::Object(entries.collect()));
+    render::print(&Value::Object(entries.collect()), true);
 }
 
 fn check(context: &Context) -> Result<()> {

@@ -20,6 +20,7 @@
 //! Numbers are never reused or moved. The first line of a failure says what to do;
 //! the causes follow, one a line.
 
+use super::render::one_line;
 use crate::config;
 use std::error::Error as StdError;
 use std::fmt;
@@ -213,11 +214,6 @@ pub(super) fn code_of(error: &anyhow::Error) -> Code {
 /// The lines of an error: what to do, then the causes.
 pub(super) fn lines_of(error: &anyhow::Error) -> Vec<String> {
     error.chain().map(|cause| one_line(&cause.to_string())).collect()
-}
-
-/// Keeps what came from a store or a file name from drawing on the terminal.
-fn one_line(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 #[cfg(test)]

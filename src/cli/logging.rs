@@ -1,5 +1,6 @@
 //! The log on standard error; a mount daemon's standard error is its log file.
 
+use super::render::one_line;
 use crate::env::Env;
 use log::LevelFilter;
 use std::io::Write;
@@ -17,8 +18,8 @@ pub(super) fn start(verbosity: u8) {
         .filter_level(LevelFilter::Warn.min(level))
         .filter_module("tgcryptfs", level)
         .format(move |out, record| {
-            let time = utc(env.now().seconds);
-            writeln!(out, "{time} {:<5} {}: {}", record.level(), record.target(), record.args())
+            let (time, text) = (utc(env.now().seconds), one_line(&record.args().to_string()));
+            writeln!(out, "{time} {:<5} {}: {text}", record.level(), record.target())
         })
         .try_init();
     // Somebody who embeds the library may have a logger already; theirs stays.

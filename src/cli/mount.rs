@@ -13,6 +13,7 @@ use super::mount_table::check_mount_point;
 use super::notify::notify;
 use super::password::SecretArgs;
 use super::progress::TerminalProgress;
+use super::render::one_line;
 use super::service::{EngineService, Service};
 use super::session::{Mounted, Session};
 use super::signals::EndSignals;
@@ -93,8 +94,8 @@ impl Mount {
             let secret = self.secret.obtain(context)?;
             let signals = block_signals()?;
             let mounting = Mounting { context, mount_point, is_read_only: self.read_only };
-            return mounting.serve(&secret, &progress, signals, None, || {
-                println!("{} is mounted", self.path.display());
+            return mounting.serve(secret, &progress, signals, None, || {
+                println!("{} is mounted", one_line(&self.path.to_string_lossy()));
                 Ok(())
             });
         }
@@ -127,7 +128,7 @@ impl Mount {
             let mount_point = self.prepare(context)?;
             let mounting = Mounting { context, mount_point, is_read_only: self.read_only };
             let log = Some(paths.log_file());
-            mounting.serve(&secret, report.progress(), signals, log, || {
+            mounting.serve(secret, report.progress(), signals, log, || {
                 report.ready()?;
                 is_ready = true;
                 // The daemon must not keep the directory it was started from busy.
@@ -188,7 +189,7 @@ struct Mounting<'a> {
 impl Mounting<'_> {
     fn serve(
         &self,
-        secret: &Credential,
+        secret: Credential,
         progress: &dyn Progress,
         signals: EndSignals,
         log: Option<PathBuf>,
@@ -198,7 +199,9 @@ impl Mounting<'_> {
         let (wake, woken) = channel();
         let is_mounted = Arc::new(AtomicBool::new(false));
         await_signals(&context.env, signals, &wake, &is_mounted)?;
-        let session = Session::open(context, secret, self.is_read_only, progress)?;
+        let session = Session::open(context, &secret, self.is_read_only, progress)?;
+        // A mount lasts for weeks, and needs no password.
+        drop(secret);
         session.start();
         let mounted = session.mount_fuse(context, &self.mount_point, self.is_read_only)?;
         is_mounted.store(true, Ordering::SeqCst);

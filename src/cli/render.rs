@@ -6,10 +6,31 @@ use serde_json::Value;
 /// Prints a result: as JSON for scripts, as indented lines for people.
 pub(super) fn print(value: &Value, is_json: bool) {
     if is_json {
-        println!("{value:#}");
+        println!("{}", json_text(value));
     } else {
         print!("{}", lines(value, 0));
     }
+}
+
+/// JSON that does nothing to a terminal: between its strings are spaces and line ends only.
+fn json_text(value: &Value) -> String {
+    let escape = |c: char| match c {
+        '\n' => "\n".to_owned(),
+        c if is_obeyed(c) => format!("\\u{:04x}", u32::from(c)),
+        c => c.to_string(),
+    };
+    format!("{value:#}").chars().map(escape).collect()
+}
+
+/// One line that can be shown, whatever is in it: names and messages come from elsewhere.
+pub(super) fn one_line(text: &str) -> String {
+    text.chars().map(|c| if is_obeyed(c) { ' ' } else { c }).collect()
+}
+
+/// Whether a terminal obeys the character instead of showing it: control characters, and
+/// those that turn the direction of the text around.
+fn is_obeyed(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// One line per value. What a name says about its unit is said in words.
@@ -55,8 +76,7 @@ fn scalar(name: &str, value: &Value) -> String {
         Value::Bool(true) => "yes".to_owned(),
         Value::Bool(false) => "no".to_owned(),
         Value::Object(_) | Value::Array(_) => "none".to_owned(),
-        // What comes from elsewhere must not draw on the terminal.
-        Value::String(text) => text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect(),
+        Value::String(text) => one_line(text),
         Value::Number(number) => match number.as_u64() {
             Some(bytes) if is_size(name) => format_size(bytes),
             _ if name.ends_with("_ms") => format!("{number} ms"),
@@ -77,6 +97,16 @@ fn is_size(name: &str) -> bool {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn json_is_escaped_where_a_terminal_would_obey() {
+        let value = json!({ "a": "\u{1b}[2J\u{9b}\u{7f}\u{202e}\n", "b": [1, "ä"] });
+        let text = json_text(&value);
+        assert!(text.is_ascii() || text.contains('ä'));
+        assert!(text.chars().all(|c| c == '\n' || !is_obeyed(c)), "{text:?}");
+        assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), value);
+        assert_eq!(one_line("a\u{202e}b\nc"), "a b c");
+    }
 
     #[test]
     fn writes_for_people() {

@@ -330,6 +330,7 @@ pub(super) fn engine_failure(error: engine::Error) -> Failure {
         Error::Data(_)
         | Error::Fold(_)
         | Error::Membership(_)
+        | Error::MembershipObject { .. }
         | Error::Object { .. }
         | Error::Decode(_)
         | Error::Unauthorised { .. }

@@ -26,6 +26,7 @@ use crate::store::{BlobStore, ObjectName, PutMode};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -36,7 +37,7 @@ pub use crate::crypto::compress::Compression;
 pub use local::CacheStats;
 pub use nodes::{NodeReader, NodeWriter};
 pub use proof::Proof;
-pub use table::{CommitPart, save_places};
+pub use table::{CommitPart, decode_dir_row, encode_dir_row, save_places};
 
 /// The keys of one namespace that this machine holds.
 pub struct Keyring {
@@ -113,6 +114,15 @@ impl quick_cache::Weighter<BlockId, Bytes> for ByBytes {
     fn weight(&self, _: &BlockId, block: &Bytes) -> u64 {
         block.len() as u64 + 128
     }
+}
+
+/// Which copy of a pack is meant.
+#[derive(Clone, Copy)]
+enum PackCopy {
+    /// The store's.
+    Stored,
+    /// The one that waits here to be uploaded.
+    Unsent,
 }
 
 /// The blocks of one namespace.
@@ -315,7 +325,7 @@ impl Blocks {
         self.read_store(&row.info, place.range()).await
     }
 
-    async fn read_store(&self, info: &PackInfo, range: std::ops::Range<u64>) -> Result<Bytes> {
+    async fn read_store(&self, info: &PackInfo, range: Range<u64>) -> Result<Bytes> {
         if range.end > info.size {
             return Err(pack::Error::Corrupt { pack: info.pack, part: "length" }.into());
         }
@@ -339,20 +349,25 @@ impl Blocks {
 
     /// Reads and checks the directory of a pack in the store.
     pub async fn fetch_dir(&self, info: &PackInfo) -> Result<Vec<DirEntry>> {
-        self.past_cache(info.pack, || self.read_dir(info)).await
+        self.past_cache(info.pack, || self.read_dir(info, PackCopy::Stored)).await
     }
 
-    async fn read_dir(&self, info: &PackInfo) -> Result<Vec<DirEntry>> {
+    async fn read_dir(&self, info: &PackInfo, copy: PackCopy) -> Result<Vec<DirEntry>> {
+        let lost = || pack::Error::Lost { pack: info.pack }.into();
+        let read = async |range| match copy {
+            PackCopy::Stored => self.read_store(info, range).await,
+            PackCopy::Unsent => self.read_local(info.pack, range)?.ok_or_else(lost),
+        };
         let corrupt = |part| Error::Pack(pack::Error::Corrupt { pack: info.pack, part });
         let keys = self.keyring.epoch(info.epoch).ok_or_else(|| corrupt("epoch"))?;
-        if info.size < pack::HEADER_LEN + pack::TRAILER_LEN {
+        if !(pack::HEADER_LEN + pack::TRAILER_LEN..=pack::LEN_MAX).contains(&info.size) {
             return Err(corrupt("length"));
         }
-        let header = self.read_store(info, 0..pack::HEADER_LEN).await?;
+        let header = read(0..pack::HEADER_LEN).await?;
         let reader = PackDir::open(keys, info.pack, &header)?;
-        let trailer = self.read_store(info, info.size - pack::TRAILER_LEN..info.size).await?;
+        let trailer = read(info.size - pack::TRAILER_LEN..info.size).await?;
         let place = reader.trailer(&trailer, info.size)?;
-        let dir = self.read_store(info, place.offset..place.offset + place.len).await?;
+        let dir = read(place.offset..place.offset + place.len).await?;
         if blake3::hash(&dir).as_bytes() != &info.dir_hash.0 {
             return Err(corrupt("directory"));
         }
@@ -391,8 +406,10 @@ impl Blocks {
         self.table.lock().unsent_bytes()
     }
 
-    /// Uploads one closed pack.
+    /// Uploads one closed pack, unless what says where its blocks are was damaged here:
+    /// nobody else could read any of it.
     pub async fn upload(&self, info: &PackInfo) -> Result<()> {
+        self.read_dir(info, PackCopy::Unsent).await?;
         let path = self.table.lock().unsent_path(info.pack);
         self.put_pack(info, &path).await?;
         self.table.lock().advance(info.pack, PackState::Uploaded);

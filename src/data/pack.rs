@@ -29,6 +29,8 @@ mod tests;
 pub const HEADER_LEN: u64 = 64;
 /// Bytes of the trailer.
 pub const TRAILER_LEN: u64 = 64;
+/// Longest pack, bytes: offsets of blocks have 32 bits, and a directory follows.
+pub const LEN_MAX: u64 = 1 << 33;
 /// Most blocks in a pack.
 pub const ENTRIES_MAX: usize = 65_536;
 /// Longest directory as stored, bytes: every entry, and the padding of a large pack.
@@ -170,6 +172,8 @@ impl PackWriter {
         }
         file.set_len(len)?;
         let keys = PackKeys::new(epoch, id, &salt);
+        // A salt that was damaged here is as good as any, if what follows from it fits.
+        file.write_all_at(&keys.commit, 32)?;
         let epoch = epoch.epoch().0;
         Ok(Self { id, epoch, file: Arc::new(file), keys, len, entries })
     }

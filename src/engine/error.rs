@@ -32,9 +32,17 @@ pub enum Error {
     /// The vault does not open.
     #[error(transparent)]
     Vault(#[from] crate::vault::VaultError),
-    /// The membership chain is not acceptable.
+    /// A membership record cannot be made, or there is none.
     #[error(transparent)]
     Membership(#[from] crate::vault::MembershipError),
+    /// A membership record of the store is not acceptable.
+    #[error("object {name}: {source}")]
+    MembershipObject {
+        /// Its name in the store.
+        name: String,
+        /// What does not hold.
+        source: crate::vault::MembershipError,
+    },
     /// An object is not what was sealed.
     #[error("object {name}: {source}")]
     Object {
@@ -215,6 +223,7 @@ impl Error {
             Self::Store(error) => of_store(error),
             Self::Fold(_)
             | Self::Membership(_)
+            | Self::MembershipObject { .. }
             | Self::Object { .. }
             | Self::Decode(_)
             | Self::Unauthorised { .. }

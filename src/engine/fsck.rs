@@ -87,7 +87,7 @@ impl Engine {
             *tree.subdirs.entry(parent).or_default() += u32::from(dent.kind == 2);
             if !inodes.contains_key(&dent.ino) || !inodes.contains_key(&parent) {
                 let name = dent.name.escape_ascii();
-                report.problems.push(format!("entry {name:?} of inode {parent} leads nowhere"));
+                report.problems.push(format!("entry \"{name}\" of inode {parent} leads nowhere"));
             }
             if db.get(Table::Link, Key::Bytes(&dent.link.0))?.as_deref() != Some(key) {
                 report.problems.push(format!("link {} is not where it should be", dent.link));

@@ -166,10 +166,11 @@ impl Chain {
                 other => other?,
             };
             let record = match self.records.last() {
-                None => MembershipRecord::open_first(master, FIRST_NAMESPACE, &object)?,
-                Some(last) => last.open_next(master, &object)?,
+                None => MembershipRecord::open_first(master, FIRST_NAMESPACE, &object),
+                Some(last) => last.open_next(master, &object),
             };
-            self.records.push(record);
+            let name = name.to_string();
+            self.records.push(record.map_err(|source| Error::MembershipObject { name, source })?);
         }
     }
 

@@ -9,7 +9,7 @@ use super::membership::{Chain, newest_header, unlock};
 use super::others::{Others, catch_up};
 use super::publish::Publisher;
 use super::{Engine, Error, Inner, Numbers, Progress, Result, Settings};
-use crate::crypto::{MasterKey, SignatureKind, envelope, names};
+use crate::crypto::{Key32, MasterKey, SignatureKind, envelope, names};
 use crate::data::blocks::{Blocks, Policy};
 use crate::env::Env;
 use crate::ids::{Hash, Hlc, Incarnation, MachineId};
@@ -86,8 +86,8 @@ impl Engine {
         };
         let blocks =
             Blocks::open(keyring.clone(), policy, store.clone(), env.clone(), db.reader()?)?;
-        let name_key = *keyring.fixed.dentry_key().expose();
-        let mut state = State::new(db.reader()?, name_key, Hlc(0), Usage::default());
+        let name_key = || Key32::copy_of(keyring.fixed.dentry_key().expose());
+        let mut state = State::new(db.reader()?, name_key(), Hlc(0), Usage::default());
         let local = (&mut state, &db, &blocks);
         let mut own = match known {
             Some(own) => {
@@ -134,7 +134,7 @@ impl Engine {
         }
         let member = unlocked.chain.newest().member(unlocked.identity.machine);
         let slot = member.map_or(0, |member| member.slot);
-        let state = State::new(db.reader()?, name_key, position.hlc, position.usage);
+        let state = State::new(db.reader()?, name_key(), position.hlc, position.usage);
         let committer = Committer::load(&reader)?;
         let block_size = unlocked.chain.newest().body().block_size.into();
         let membership = Hash(*unlocked.chain.newest().hash());
@@ -196,6 +196,12 @@ async fn unlock_vault(
         save_pin(dir, &vault::Pin::of(&header))?;
     }
     let mut chain = Chain::load(store, &master).await?;
+    let (shown, joined) = (header.generation(), chain.newest().body().vault_generation_min);
+    if shown < joined {
+        log::warn!(
+            "the store shows generation {shown} of the vault header, and a machine has joined with generation {joined}: an old one was put back, and passwords that were changed since open the vault again"
+        );
+    }
     let identity = match Identity::load(dir, &master)? {
         Some(identity) => identity,
         None => {

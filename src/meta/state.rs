@@ -10,6 +10,7 @@
 use super::db::{self, Key, Reader, Table};
 use super::row::{Dent, Inode};
 use crate::codec::{DecodeError, Reader as Decoder, Writer};
+use crate::crypto::Key32;
 use crate::data::file::FileState;
 use crate::ids::{Hlc, LinkId};
 use crate::log::op::{GROUP_OPS_MAX, Group, Op};
@@ -178,7 +179,7 @@ pub struct Usage {
 #[derive(Debug)]
 pub struct State {
     db: Reader,
-    name_key: [u8; 32],
+    name_key: Key32,
     slots: HashMap<u64, Slot>,
     dirty: HashSet<u64>,
     dents: BTreeMap<DentKey, Option<Dent>>,
@@ -209,7 +210,7 @@ pub struct State {
 impl State {
     /// Starts from what the database holds.
     #[must_use]
-    pub fn new(db: Reader, name_key: [u8; 32], hlc: Hlc, usage: Usage) -> Self {
+    pub fn new(db: Reader, name_key: Key32, hlc: Hlc, usage: Usage) -> Self {
         Self {
             db,
             name_key,
@@ -242,7 +243,7 @@ impl State {
     /// Where `name` lies in `parent`.
     #[must_use]
     pub fn dent_key(&self, parent: u64, name: &[u8]) -> DentKey {
-        let mut hasher = blake3::Hasher::new_keyed(&self.name_key);
+        let mut hasher = blake3::Hasher::new_keyed(self.name_key.expose());
         hasher.update(&parent.to_be_bytes()).update(name);
         let mut hash = [0; 16];
         hash.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
@@ -594,7 +595,8 @@ mod tests {
             rows.try_for_each(|(ino, row)| txn.put(Table::Ino, Key::ino(ino), &row))
         })
         .unwrap();
-        let mut state = State::new(db.reader().unwrap(), [0; 32], Hlc(0), Usage::default());
+        let mut state =
+            State::new(db.reader().unwrap(), Key32::copy_of(&[0; 32]), Hlc(0), Usage::default());
         state.slot(1).unwrap().unwrap().opens = 1;
         for ino in 1..=inodes {
             assert!(state.slot(ino).unwrap().is_some());

@@ -33,7 +33,14 @@ impl<'a> Proof<'a> {
     ) -> Result<(Self, Vec<String>)> {
         let (mut lost, mut problems) = (HashSet::new(), Vec::new());
         for info in blocks.packs_in(PackState::Announced) {
-            let name = blocks.pack_name(&info)?;
+            let name = match blocks.pack_name(&info) {
+                Ok(name) => name,
+                Err(error) => {
+                    problems.push(error.to_string());
+                    lost.insert(info.pack);
+                    continue;
+                }
+            };
             if sizes.get(&name) == Some(&info.size) {
                 continue;
             }

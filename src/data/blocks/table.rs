@@ -530,16 +530,23 @@ impl PackTable {
             by_pack.entry(entry.1.pack).or_default().push(entry);
         }
         for (pack, entries) in by_pack {
-            let mut w = Writer::with_capacity(20 + entries.len() * 50);
-            w.raw(&pack.0).list(entries, encode_entry);
-            part.dir_rows.push((self.next_dir_row, w.into_vec()));
+            part.dir_rows.push((self.next_dir_row, encode_dir_row(pack, &entries)));
             self.dir_rows.push((pack, self.next_dir_row));
             self.next_dir_row += 1;
         }
     }
 }
 
-fn decode_dir_row(row: &[u8]) -> std::result::Result<(PackId, Vec<DirEntry>), DecodeError> {
+/// What a row holds of the directory of a pack that is still open.
+#[must_use]
+pub fn encode_dir_row(pack: PackId, entries: &[&DirEntry]) -> Vec<u8> {
+    let mut w = Writer::with_capacity(20 + entries.len() * 50);
+    w.raw(&pack.0).list(entries.iter().copied(), encode_entry);
+    w.into_vec()
+}
+
+/// Reads it.
+pub fn decode_dir_row(row: &[u8]) -> std::result::Result<(PackId, Vec<DirEntry>), DecodeError> {
     let mut r = Decoder::new(row);
     let pack = PackId(r.array("pack")?);
     let entries = r.list("entries", pack::ENTRIES_MAX, 50, |r| decode_entry(r, pack))?;

@@ -1,0 +1,218 @@
+//! S20: a store that knows the files, and looks for them in what it was given.
+
+use super::adversary::{Kind, Recorder, Sample, add_key_file, world_on};
+use super::chance::{chance_max, chi_squared};
+use super::secrets::Secrets;
+use super::vault::{World, cx, name, noise, read, remove, run, write};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::Arc;
+use tgcryptfs::crypto::envelope::padme;
+use tgcryptfs::engine::Engine;
+use tgcryptfs::store::ObjectName;
+use vfs::Stability::{Buffered, Journaled};
+use vfs::{Ino, Make, SetAttr, Vfs, XattrMode};
+
+const BLOCK: usize = super::adversary::BLOCK;
+
+/// Names, words and contents that a known tree has.
+struct Known {
+    names: Vec<String>,
+    files: BTreeMap<String, Vec<u8>>,
+}
+
+impl Known {
+    fn new() -> Self {
+        let letter = "Dear Mr Okonkwo, the merger closes on Thursday. Tell nobody. ";
+        let files = [
+            ("Kontoauszug-2031-geheim.txt", letter.repeat(3).into_bytes()),
+            ("quarterly-figures.csv", letter.repeat(4000).into_bytes()),
+            ("leaked-film.mkv", noise(5 * BLOCK + 1234, 1)),
+            ("a-copy-of-the-film.mkv", noise(5 * BLOCK + 1234, 1)),
+            ("Müller–Überweisung.pdf", noise(9000, 2)),
+            ("zeros-only.img", vec![0; 300_000]),
+        ];
+        let files = files.map(|(name, data)| (name.to_owned(), data)).into();
+        let more =
+            ["Arztbriefe-Onkologie", "shortcut-to-film", "user.classification", "top-secret"];
+        let words = ["Okonkwo", "merger closes", "Thursday. Tell"];
+        let names = more.into_iter().chain(words).map(str::to_owned).collect();
+        Self { names, files }
+    }
+
+    fn secrets(&self) -> Secrets {
+        let secrets = self.files.iter().fold(Secrets::default(), |secrets, (name, data)| {
+            secrets.text(name).content(data, BLOCK, name)
+        });
+        let names = self.names.iter().filter(|name| name.len() >= 8);
+        names.fold(secrets, |secrets, name| secrets.text(name))
+    }
+
+    async fn write(&self, engine: &Engine) {
+        for (file, data) in &self.files {
+            write(engine, file, data.clone(), Buffered).await.unwrap();
+        }
+        let attr = SetAttr::default();
+        let dir = name("Arztbriefe-Onkologie");
+        let dir = engine.make(cx(), Ino::ROOT, dir, Make::Directory, &attr).await.unwrap();
+        let target = Make::Symlink { target: b"../leaked-film.mkv" };
+        let ino = dir.entry.attr.ino;
+        engine.make(cx(), ino, name("shortcut-to-film"), target, &attr).await.unwrap();
+        let (attribute, value) = (b"user.classification", Some("top-secret".into()));
+        engine.set_xattr(cx(), ino, attribute, value, XattrMode::Either).await.unwrap();
+    }
+}
+
+/// A vault with the known tree, everything that its store ever received, and the machine.
+async fn known_vault() -> (World, Arc<Recorder>) {
+    let recorder = Arc::new(Recorder::default());
+    let world = world_on(recorder.clone()).await;
+    add_key_file(&world).await;
+    let often = |settings: &mut tgcryptfs::engine::Settings| settings.checkpoint_len_min = 1;
+    let engine = world.open_with("a", often).await.unwrap();
+    let known = Known::new();
+    known.write(&engine).await;
+    engine.sync().await.unwrap();
+    write(&engine, "Kontoauszug-2031-geheim.txt", noise(2000, 7), Buffered).await.unwrap();
+    engine.close().await.unwrap();
+    (world, recorder)
+}
+
+#[test]
+fn s20_the_store_never_receives_a_name_a_word_or_a_hash() {
+    run(async {
+        let (world, recorder) = known_vault().await;
+        let secrets = Known::new().secrets();
+        let received = recorder.everything();
+        assert!(received.len() > 10);
+        for (object, body) in &received {
+            assert_eq!(secrets.found_in(body), None, "in {object}");
+            assert_eq!(secrets.found_in(object.as_str().as_bytes()), None);
+        }
+        // The same of what lies on the machine: database with its log and free pages,
+        // packs, cache, identity, anchors. Once as it is, once with the cache filled.
+        let reader = world.open("b").await;
+        for file in Known::new().files.keys() {
+            read(&reader, file).await.unwrap();
+        }
+        let engine = world.open("a").await;
+        for file in Known::new().files.keys() {
+            remove(&engine, file).await.unwrap();
+            write(&engine, file, Known::new().files[file].clone(), Journaled).await.unwrap();
+        }
+        let machines = secrets.are_not_below(world.dir.path());
+        assert!(machines > 1_000_000, "{machines}");
+    });
+}
+
+/// Every length that the format has but the header's.
+fn is_padded(len: usize, kind: Kind) -> bool {
+    let sealed = |len: usize| len >= 1024 + 92 && padme(len - 92) == len - 92;
+    match kind {
+        Kind::Header => len <= 4096,
+        Kind::NodePack | Kind::DataPack => padme(len) == len,
+        Kind::Membership => {
+            (1..=16).any(|steps| len.checked_sub(32 + 124 + steps * 1280).is_some_and(sealed))
+        }
+        _ => sealed(len),
+    }
+}
+
+#[test]
+fn s20_lengths_come_from_the_padded_set_and_bytes_are_uniform() {
+    let sample = run(Sample::new());
+    let mut pooled = [0; 256];
+    for (object, body) in &sample.objects {
+        let kind = sample.kind(object);
+        assert!(is_padded(body.len(), kind), "{kind:?} of {} bytes", body.len());
+        if kind == Kind::Header {
+            continue;
+        }
+        let mut counts = [0; 256];
+        for byte in body {
+            counts[usize::from(*byte)] += 1;
+            pooled[usize::from(*byte)] += 1;
+        }
+        let found = chi_squared(&counts);
+        assert!(found < chance_max(256), "{kind:?} {object}: {found}");
+        // Nor does it compress.
+        let packed = zstd::bulk::compress(body, 19).unwrap();
+        assert!(packed.len() >= body.len(), "{kind:?} {object} has structure");
+    }
+    let found = chi_squared(&pooled);
+    assert!(found < chance_max(256), "all objects together: {found}");
+}
+
+/// Names of a long history: every digit, and every pair of neighbours, as chance has it.
+#[test]
+fn s20_names_are_uniform() {
+    run(async {
+        let recorder = Arc::new(Recorder::default());
+        let world = world_on(recorder.clone()).await;
+        let small = |settings: &mut tgcryptfs::engine::Settings| settings.checkpoint_len_min = 1;
+        let engine = world.open_with("a", small).await.unwrap();
+        for number in 0..60 {
+            let file = format!("file{number}");
+            write(&engine, &file, noise(5000, number), Buffered).await.unwrap();
+            engine.sync().await.unwrap();
+        }
+        let names: BTreeSet<ObjectName> =
+            recorder.everything().into_iter().map(|(name, _)| name).collect();
+        let names: Vec<_> =
+            names.into_iter().filter(|name| name.vault_generation().is_none()).collect();
+        assert!(names.len() > 150, "{}", names.len());
+        let mut digits = [0; 16];
+        let mut bits = [0_u32; 128];
+        let mut prefixes = HashSet::new();
+        for name in &names {
+            let text = name.as_str();
+            text.chars().for_each(|digit| digits[digit.to_digit(16).unwrap() as usize] += 1);
+            let value = u128::from_str_radix(text, 16).unwrap();
+            (0..128).for_each(|bit| bits[bit] += (value >> bit & 1) as u32);
+            assert!(prefixes.insert(text[..12].to_owned()), "{text} begins like another");
+            assert!(prefixes.insert(text[20..].to_owned()), "{text} ends like another");
+        }
+        assert!(chi_squared(&digits) < chance_max(16), "{digits:?}");
+        let half = names.len() as f64 / 2.0;
+        let deviation = (names.len() as f64).sqrt() / 2.0;
+        let is_fair = |ones: &u32| (f64::from(*ones) - half).abs() < 7.0 * deviation;
+        assert!(bits.iter().all(is_fair), "{bits:?}");
+    });
+}
+
+#[test]
+fn s20_two_vaults_with_the_same_files_share_nothing() {
+    run(async {
+        let ((_, one), (_, other)) = (known_vault().await, known_vault().await);
+        let is_secret = |(name, _): &(ObjectName, bytes::Bytes)| name.vault_generation().is_none();
+        let mut windows = HashSet::new();
+        let mut names = HashSet::new();
+        for (name, body) in one.everything().into_iter().filter(is_secret) {
+            names.insert(name);
+            windows.extend(body.windows(16).map(|w| <[u8; 16]>::try_from(w).unwrap()));
+        }
+        for (name, body) in other.everything().into_iter().filter(is_secret) {
+            assert!(!names.contains(&name), "{name} is in both");
+            assert!(!body.windows(16).any(|window| windows.contains(window)), "{name}");
+        }
+    });
+}
+
+/// One file or three hundred: as many objects, of the same lengths but for the data.
+#[test]
+fn s20_the_number_of_objects_does_not_tell_the_number_of_files() {
+    let objects_of = |files: u64, len: usize| {
+        run(async {
+            let recorder = Arc::new(Recorder::default());
+            let world = world_on(recorder.clone()).await;
+            let engine = world.open("a").await;
+            for number in 0..files {
+                let file = format!("{number:03}");
+                write(&engine, &file, noise(len / files as usize, number), Buffered).await.unwrap();
+            }
+            engine.close().await.unwrap();
+            recorder.everything().len()
+        })
+    };
+    let (one, many) = (objects_of(1, 1_500_000), objects_of(300, 1_500_000));
+    assert_eq!(one, many);
+}
