@@ -5,10 +5,13 @@
 //!
 //! # How a request runs
 //!
-//! Several threads read requests, each from its own clone of the device. A thread polls
-//! the request's future once, inside the runtime's context: what memory can answer is
-//! answered there and then. What has to wait goes to the runtime, and the thread reads
-//! on. A panic behind the trait costs the one request, which is answered with `EIO`.
+//! The adapter speaks the kernel's protocol itself (`wire`, `device`, `session`), because
+//! what a request costs is decided there. One thread at a time reads. It polls the
+//! request's future once, inside the runtime's context: what memory can answer is
+//! answered there and then, and the thread looks for the next request for a moment
+//! before it sleeps. What has to wait goes to the runtime. Before what takes long, or if
+//! more requests are waiting, another thread begins to read. A panic behind the trait
+//! costs the one request, which is answered with `EIO`.
 //!
 //! # Permissions
 //!
@@ -66,7 +69,7 @@
 //! | `POSIX_LOCKS`, `FLOCK_LOCKS` | no | see below |
 //! | `DONT_MASK`, `POSIX_ACL` | no | the kernel applies the umask; ACLs would be kept but not enforced, so setting one is refused |
 //! | `NO_OPEN_SUPPORT`, `NO_OPENDIR_SUPPORT` | no | handles carry authority and keep removed files alive |
-//! | `SPLICE_*` | no | fuser copies from the device |
+//! | `SPLICE_*` | no | data is hashed and sealed here, so it has to be read |
 //!
 //! Access times are the file system's (relatime); a read that the kernel answers from
 //! its pages does not arrive, and leaves none. Read-ahead is 128 KiB in the kernel
@@ -85,19 +88,16 @@
 //! # Limits
 //!
 //! * **Locks stay in the kernel**: they work between all processes of this machine that
-//!   use this mount, not across front ends or machines. fuser does not say whether a
-//!   lock is `flock` or `fcntl`, and does not pass on interrupts, so a process waiting
-//!   for a lock of ours could not even be killed.
-//! * **Waiting cannot be interrupted**: fuser answers `FUSE_INTERRUPT` with `ENOSYS`. A
+//!   use this mount, not across front ends or machines.
+//! * **Waiting cannot be interrupted**: `FUSE_INTERRUPT` is answered with `ENOSYS`. A
 //!   process whose request waits dies only when the request is answered, so waiting must
 //!   be bounded behind the trait.
 //! * **`syncfs(2)` and `sync(2)` do not arrive**: the kernel sends `FUSE_SYNCFS` only to
-//!   virtiofs and block-device mounts, and fuser does not know it. They write the
-//!   kernel's own dirty pages out and return. `fsync(2)` of a file or directory arrives
-//!   and means [`Options::fsync`].
-//! * **The end of time ends the mount**: fuser panics while it parses a `utimensat(2)`
-//!   with -2^63 seconds. That costs a thread that reads requests, and with the first or
-//!   last of them the session: the mount is taken off and [`Mount::wait`] says so.
+//!   virtiofs and block-device mounts. They write the kernel's own dirty pages out and
+//!   return. `fsync(2)` of a file or directory arrives and means [`Options::fsync`].
+//! * **`close(2)` is no request**: it writes the kernel's pages back and tells what comes
+//!   of that; what fails behind the trait later is told by `fsync(2)`. A request of its
+//!   own would make opening, reading and closing a file a quarter slower.
 //! * **Nothing in this process may keep files of its own mount open**, nor run in it:
 //!   killed, it would wait for itself to close them, and the mount would hang until
 //!   `umount -f`. The same can happen when it is killed while the kernel makes an

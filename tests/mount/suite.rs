@@ -65,7 +65,7 @@ fn the_engine_behind_fuse_passes_the_conformance_suite() {
     let client = mounted.client();
     assert!(client.finds_by_number(), "the mount can be exported");
     let profile = Profile {
-        // FUSE has a request for it, which fuser does not know.
+        // FUSE has a request for it, which is not answered yet.
         has_btime: false,
         ..through_the_kernel(&client, 64 << 10)
     };
