@@ -223,7 +223,6 @@ pub(super) fn prepare(connection: &Connection, path: &Path) -> Result<()> {
         return durable().map_err(sqlite);
     }
     let create = || {
-        connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
         connection.pragma_update(None, "application_id", APPLICATION_ID)?;
         durable()?;
         connection
