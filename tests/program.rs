@@ -10,10 +10,16 @@
 
 mod program {
     mod command_line;
+    mod crash;
+    mod disk;
     mod errors;
+    mod faults;
     mod kill;
     mod lifecycle;
+    mod power;
     mod round_trip;
+    mod steps;
     mod support;
     mod tree;
+    mod workload;
 }

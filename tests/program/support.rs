@@ -302,9 +302,11 @@ pub(crate) fn kill(pid: i32) {
     let id = rustix::process::Pid::from_raw(pid).unwrap();
     rustix::process::kill_process(id, rustix::process::Signal::KILL).unwrap();
     wait_until("the process to be gone", || {
-        // A zombie serves nobody.
+        // A zombie serves nobody, once its other threads are gone too.
         let stat = fs::read_to_string(format!("/proc/{pid}/stat"));
-        stat.map_or(true, |stat| stat.rsplit(')').next().is_some_and(|rest| rest.starts_with(" Z")))
+        let threads = fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count);
+        let is_zombie = |stat: &str| stat.rsplit(')').next().is_some_and(|s| s.starts_with(" Z"));
+        stat.map_or(true, |stat| is_zombie(&stat) && threads <= 1)
     });
 }
 
@@ -361,6 +363,7 @@ pub(crate) fn is_root(what: &str) -> bool {
 }
 
 /// Numbers that repeat with their seed (SplitMix64, public domain reference).
+#[derive(Debug)]
 pub(crate) struct Numbers(u64);
 
 impl Numbers {

@@ -1,0 +1,198 @@
+//! The disk with the state, the cache and the store fails: one write, sync or rename in
+//! turn, or all of them from one on until there is room again. Who calls is told, the
+//! daemon lives, what was promised is there, and after a sync that failed nothing is
+//! promised that is not: also not after a restart, when what the disk never took can
+//! still be read.
+
+use super::crash::{self, succeeded};
+use super::disk::{Disk, Fault, Image, Left, Replay, Step};
+use super::support::{Machine, Numbers, World, is_root, noise, text};
+use fuser::Errno;
+use std::fs::{self, File};
+use std::io;
+use std::ops::Range;
+use std::path::Path;
+
+/// Files of one run of the script.
+const FILES: u64 = 10;
+
+/// A file that somebody wrote, and what they were told.
+#[derive(Debug)]
+struct Told {
+    names: Vec<String>,
+    data: Vec<u8>,
+    is_safe: bool,
+}
+
+/// Writes files, makes each of them safe, renames some, uploads now and then. Failures
+/// are what the caller is told, and nothing more.
+fn script(machine: &Machine<'_>, mount: &Path, part: &str) -> Vec<Told> {
+    let mut told = Vec::new();
+    for number in 0..FILES {
+        let name = format!("{part}-{number}");
+        let len = if number % 3 == 0 { 300_000 } else { 2000 };
+        let data = noise(len, number + part.len() as u64);
+        let sync = |path: &Path| File::open(path).and_then(|file| file.sync_all());
+        let written = fs::write(mount.join(&name), &data);
+        let synced = written.and_then(|()| sync(&mount.join(&name)));
+        let mut names = vec![name.clone()];
+        let mut is_safe = is_told(synced);
+        if number % 4 == 3 {
+            names.push(format!("{name}-moved"));
+            let moved = fs::rename(mount.join(&name), mount.join(&names[1]));
+            if is_told(moved) && is_told(sync(mount)) {
+                names.remove(0);
+                // Also what the first sync did not keep.
+                is_safe = is_safe || is_told(sync(&mount.join(&names[0])));
+            }
+        }
+        told.push(Told { names, data, is_safe });
+        if number % 5 == 4 {
+            machine.bare(&["sync"]);
+        }
+    }
+    told
+}
+
+/// Whether a call succeeded; it may fail only as the disk does.
+fn is_told(result: io::Result<()>) -> bool {
+    let Err(error) = result else { return true };
+    let expected = [Some(libc::EIO), Some(libc::ENOSPC), Some(libc::ENOENT)];
+    assert!(expected.contains(&error.raw_os_error()), "{error}");
+    false
+}
+
+/// What was promised is there, and nothing that nobody wrote.
+fn check_told(mount: &Path, told: &[Told]) -> Result<(), String> {
+    for Told { names, data, is_safe } in told {
+        let found: Vec<Vec<u8>> =
+            names.iter().filter_map(|name| fs::read(mount.join(name)).ok()).collect();
+        let is_right = match (&found[..], is_safe) {
+            ([found], true) => found == data,
+            ([], false) => true,
+            ([found], false) => data.starts_with(found),
+            _ => false,
+        };
+        if !is_right {
+            let lens: Vec<usize> = found.iter().map(Vec::len).collect();
+            return Err(format!("{names:?}: safe {is_safe}, {} bytes, found {lens:?}", data.len()));
+        }
+    }
+    Ok(())
+}
+
+/// What a run of the script with a fault in it left.
+struct Failed {
+    steps: Vec<Step>,
+    told: Vec<Told>,
+}
+
+/// Runs the script on a disk that fails, and once more when it does not any longer, after
+/// a restart if that is said or needed.
+fn run_with_fault(world: &World, start: &Image, fault: Fault, restarts: bool) -> (Failed, u64) {
+    let disk = Disk::mount(&world.dir("disk"), start.clone());
+    let machine = crash::machine(world, "home");
+    let mut mount = machine.mount("mount");
+    let said = format!("{fault:?}");
+    let was_full = fault.error == Errno::ENOSPC;
+    disk.fail(Some(fault));
+    let mut told = script(&machine, &mount, "one");
+    let tried = disk.tried();
+    disk.fail(None);
+    // It lives, and gives what it said it has.
+    check_told(&mount, &told).unwrap_or_else(|wrong| panic!("{said}: {wrong}"));
+    let is_working = || {
+        let path = mount.join("probe");
+        fs::write(&path, "probe").and_then(|()| File::open(&path)?.sync_all()).is_ok()
+    };
+    let has_failed_sync = disk.steps().iter().any(|step| matches!(step, Step::SyncFailed { .. }));
+    let is_working = is_working() || is_working();
+    // A disk that failed is not used again before the next start, one that was full is.
+    let may_be_idle = !was_full || has_failed_sync;
+    assert!(is_working || may_be_idle, "{said}: there is room, and it is not used");
+    if restarts || !is_working {
+        crash::take_down(world);
+        mount = machine.mount("mount");
+        check_told(&mount, &told).unwrap_or_else(|wrong| panic!("{said}, restarted: {wrong}"));
+    }
+    told.extend(script(&machine, &mount, "second"));
+    let failed = told.iter().filter(|told| told.names[0].starts_with("second") && !told.is_safe);
+    assert_eq!(failed.count(), 0, "{said}: the disk is sound");
+    crash::take_down(world);
+    (Failed { steps: disk.unmount(), told }, tried)
+}
+
+fn check_after_power_cut(world: &World, told: &[Told]) -> Result<(), String> {
+    let one = crash::machine(world, "home");
+    let two = Machine { home: world.dir("new-home"), ..one.clone() };
+    for (machine, point) in [(&one, "mount"), (&two, "new-mount")] {
+        let mount = world.dir(point);
+        succeeded(machine.run(&["mount", text(&mount)]))?;
+        check_told(&mount, told)?;
+        succeeded(machine.run(&["sync", "--full"]))?;
+        succeeded(machine.run(&["fsck"]))?;
+        machine.unmount(&mount);
+    }
+    two.forget();
+    Ok(())
+}
+
+/// Faults at each `every`th change of the script.
+fn fail_everywhere(every: u64) {
+    if !is_root("a disk of its own") {
+        return;
+    }
+    let seed = Numbers::seed();
+    println!("TGCRYPTFS_TEST_SEED={seed}");
+    let world = World::new();
+    let start = {
+        let disk = crash::empty_disk(&world);
+        crash::machine(&world, "home").init();
+        let image = disk.image();
+        disk.unmount();
+        image
+    };
+    let fault = |error, changes: Range<u64>| Fault { changes, error };
+    let (_, tried) = run_with_fault(&world, &start, fault(Errno::EIO, 0..0), false);
+    let mut draw = Numbers::new(seed);
+    let (mut wrong, mut runs, mut failed_syncs) = (Vec::new(), 0, 0);
+    let mut number = draw.below(every);
+    while number < tried {
+        let faults = [
+            fault(Errno::EIO, number..number + 1),
+            fault(Errno::ENOSPC, number..number + 1),
+            fault(Errno::ENOSPC, number..u64::MAX),
+        ];
+        // All of them in turn, or one of them.
+        let faults = faults.into_iter().skip(if every == 1 { 0 } else { draw.below(3) as usize });
+        for fault in faults.take(if every == 1 { 3 } else { 1 }) {
+            let restarts = draw.below(2) == 0;
+            let (failed, _) = run_with_fault(&world, &start, fault.clone(), restarts);
+            let mut replay = Replay::new(start.clone(), seed ^ number, true);
+            failed.steps.iter().for_each(|step| replay.push(step));
+            let is_failed_sync = |step: &&Step| matches!(step, Step::SyncFailed { .. });
+            failed_syncs += failed.steps.iter().filter(is_failed_sync).count();
+            runs += 1;
+            let left = if draw.below(2) == 0 { Left::Nothing } else { Left::AnyPart };
+            let check = || check_after_power_cut(&world, &failed.told);
+            if let Err(said) = crash::look(&world, replay.crash(left), check) {
+                wrong.push(format!("{fault:?}, restarts {restarts}, {left:?}: {said}"));
+            }
+        }
+        number += every;
+    }
+    println!("{runs} runs with faults in {tried} changes, {failed_syncs} failed syncs");
+    assert!(wrong.is_empty(), "seed {seed}: {} wrong\n{}", wrong.len(), wrong.join("\n\n"));
+}
+
+#[test]
+fn a_failing_disk_is_told_and_costs_nothing_that_was_promised() {
+    fail_everywhere(25);
+}
+
+/// Each change in turn: `cargo test --test program -- --ignored --nocapture every_change`.
+#[test]
+#[ignore = "takes many minutes"]
+fn a_disk_that_fails_at_every_change_in_turn_costs_nothing_that_was_promised() {
+    fail_everywhere(1);
+}
