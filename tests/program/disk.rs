@@ -5,7 +5,7 @@
 mod image;
 mod serve;
 
-pub(crate) use image::{Image, Left, Replay, Step};
+pub(crate) use image::{Image, Left, LeftOut, Replay, Step};
 
 use super::support::{run, text, wait_until};
 use fuser::{BackgroundSession, Errno, MountOption};
@@ -121,7 +121,7 @@ fn the_steps_of_a_disk_are_all_that_was_done_to_it() {
         sqlite3 a/db 'pragma journal_mode=wal; create table t(x); insert into t values(1), (2)'
         rm -r a/b; cp -r a c"#;
     run("bash", &["-c", script, text(dir.path())]);
-    let mut replayed = Replay::new(Image::empty(), 0, true);
+    let mut replayed = Replay::new(Image::empty(), 0);
     disk.steps().iter().for_each(|step| replayed.push(step));
     let before = super::tree::record(dir.path());
     assert!(before.len() > 8);

@@ -162,19 +162,32 @@ pub(crate) struct Replay {
     /// What no `fsync` has made durable, in order.
     pending: Vec<Step>,
     draw: Numbers,
-    /// Whether an `fsync` keeps what it should.
-    keeps_promises: bool,
+    /// Which syncs do nothing, to see who misses them.
+    pub(crate) left_out: Option<LeftOut>,
+}
+
+/// Syncs that a program might have forgotten.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LeftOut {
+    Files,
+    Dirs,
 }
 
 impl Replay {
-    pub(crate) fn new(start: Image, seed: u64, keeps_promises: bool) -> Self {
-        Self { durable: start, pending: Vec::new(), draw: Numbers::new(seed), keeps_promises }
+    pub(crate) fn new(start: Image, seed: u64) -> Self {
+        Self { durable: start, pending: Vec::new(), draw: Numbers::new(seed), left_out: None }
+    }
+
+    /// Whether a sync is one of those that do nothing.
+    fn is_left_out(&self, id: Id) -> bool {
+        let is_dir = self.durable.nodes[&id].mode & libc::S_IFMT == libc::S_IFDIR;
+        self.left_out == Some(if is_dir { LeftOut::Dirs } else { LeftOut::Files })
     }
 
     pub(crate) fn push(&mut self, step: &Step) {
         match step {
             Step::Make { .. } | Step::Mode { .. } => self.durable.apply(step),
-            Step::Sync { .. } if !self.keeps_promises => {}
+            Step::Sync { id } if self.is_left_out(*id) => {}
             Step::Sync { id } | Step::SyncFailed { id } => {
                 let is_kept = matches!(step, Step::Sync { .. });
                 let (of, others) = std::mem::take(&mut self.pending)
