@@ -6,7 +6,7 @@
 
 use super::crash::{self, succeeded};
 use super::disk::{Disk, Fault, Image, Left, Replay, Step};
-use super::support::{Machine, Numbers, World, is_root, noise, text};
+use super::support::{Machine, Numbers, World, is_root, noise, run, text, wait_until};
 use fuser::Errno;
 use std::fs::{self, File};
 use std::io;
@@ -179,6 +179,67 @@ fn fail_everywhere(every: u64) {
     }
     println!("{runs} runs with faults in {tried} changes, {failed_syncs} failed syncs");
     assert!(wrong.is_empty(), "seed {seed}: {} wrong\n{}", wrong.len(), wrong.join("\n\n"));
+}
+
+/// Writes a file and makes it safe.
+fn write_safely(mount: &Path, number: u64) -> io::Result<()> {
+    let path = mount.join(format!("file-{number}"));
+    fs::write(&path, noise(400_000, number))?;
+    File::open(&path)?.sync_all()
+}
+
+#[test]
+fn a_full_disk_serves_reads_and_takes_writes_again_when_there_is_room() {
+    if !is_root("local state on a small file system") {
+        return;
+    }
+    let world = World::new();
+    let small = world.small_disk("small", 64 << 20);
+    let machine = Machine { home: small.join("home"), ..world.machine("unused") };
+    fs::create_dir(&machine.home).unwrap();
+    machine.init();
+    let mount = machine.mount("mount");
+    let pid = machine.pid();
+    let ballast = small.join("ballast");
+    run("fallocate", &["-l", "40M", text(&ballast)]);
+    let mut safe = Vec::new();
+    let error = loop {
+        let number = safe.len() as u64;
+        match write_safely(&mount, number) {
+            Ok(()) => safe.push(number),
+            Err(error) => break error,
+        }
+        assert!(safe.len() < 1000, "it never fills up");
+    };
+    println!("{} files, then: {error}", safe.len());
+    assert_eq!(error.raw_os_error(), Some(libc::ENOSPC), "{error}");
+    let are_there = |mount: &Path, safe: &[u64]| {
+        for number in safe {
+            let data = fs::read(mount.join(format!("file-{number}"))).unwrap();
+            assert!(data == noise(400_000, *number), "file-{number}");
+        }
+    };
+    // As long as it is full, and no write is lost that was said to be safe.
+    for number in 1000..1005 {
+        if write_safely(&mount, number).is_ok() {
+            safe.push(number);
+        }
+        are_there(&mount, &safe);
+    }
+    fs::remove_file(ballast).unwrap();
+    wait_until("writes to be safe again", || write_safely(&mount, 2000).is_ok());
+    safe.push(2000);
+    assert_eq!(machine.pid(), pid, "it is the same process");
+    machine.kill();
+    let mount = machine.mount("mount");
+    are_there(&mount, &safe);
+    machine.sync();
+    machine.fsck();
+    machine.unmount(&mount);
+    let new = world.machine("new-home");
+    let mount = new.mount("new-mount");
+    are_there(&mount, &safe);
+    new.unmount(&mount);
 }
 
 #[test]

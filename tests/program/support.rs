@@ -136,6 +136,21 @@ impl World {
         run("mount", &["-t", "tmpfs", "-o", &size, "tmpfs", text(&path)]);
         path
     }
+
+    /// Mounts a small ext4, or where there are no loop devices a file system in memory;
+    /// needs root.
+    pub(crate) fn small_disk(&self, name: &str, bytes: u64) -> PathBuf {
+        let (path, file) = (self.dir(name), self.path(&format!("{name}.ext4")));
+        fs::File::create(&file).unwrap().set_len(bytes).unwrap();
+        run("mkfs.ext4", &["-q", "-m", "0", text(&file)]);
+        let arguments = ["-o", "loop", text(&file), text(&path)];
+        let mounted = Command::new("mount").args(arguments).output().unwrap();
+        if mounted.status.success() {
+            return path;
+        }
+        println!("in memory, not on ext4: {}", String::from_utf8_lossy(&mounted.stderr));
+        self.tmpfs(name, bytes)
+    }
 }
 
 impl Drop for World {
