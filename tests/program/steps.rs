@@ -5,8 +5,10 @@
 use super::crash::{self, succeeded};
 use super::disk::{Disk, Image, Left, Replay, Step};
 use super::support::{Finished, Machine, Numbers, World, is_root, noise, text};
+use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::fs::{self, File};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// How many of a command's steps are tried, unless `TGCRYPTFS_TEST_STEPS` says more.
 const TRIED: usize = 8;
@@ -18,8 +20,8 @@ const LEFTS: [Left; 3] = [Left::All, Left::AnyPart, Left::Nothing];
 type Check<'a> = &'a dyn Fn(bool) -> Result<(), String>;
 
 /// Runs `command` on a disk with `start` on it, then again and again up to some of its
-/// steps.
-fn cut_short(world: &World, start: &Image, command: &dyn Fn(), check: Check<'_>) {
+/// steps; gives all of them.
+fn cut_short(world: &World, start: &Image, command: &dyn Fn(), check: Check<'_>) -> Vec<Step> {
     let disk = Disk::mount(&world.dir("disk"), start.clone());
     command();
     crash::take_down(world);
@@ -44,6 +46,7 @@ fn cut_short(world: &World, start: &Image, command: &dyn Fn(), check: Check<'_>)
         }
     }
     assert!(wrong.is_empty(), "{} wrong\n{}", wrong.len(), wrong.join("\n\n"));
+    steps
 }
 
 /// Moments before and after anything but adding to files, and some amid that; the last
@@ -94,15 +97,14 @@ fn make_vault(machine: &Machine<'_>) {
 }
 
 /// Everything is there: on this machine, and after an upload for any other.
-fn check_files(machine: &Machine<'_>, mount_flags: &[&str]) -> Result<(), String> {
+fn check_files(machine: &Machine<'_>) -> Result<(), String> {
     let world = machine.world;
     for (machine, point) in [
         (machine, "mount"),
         (&Machine { home: world.dir("new-home"), ..machine.clone() }, "new-mount"),
     ] {
         let mount = world.dir(point);
-        let arguments = [&["mount", text(&mount)][..], mount_flags].concat();
-        succeeded(machine.run(&arguments))?;
+        succeeded(machine.run(&["mount", text(&mount)]))?;
         for name in [UPLOADED, FSYNCED] {
             match fs::read(mount.join(name)) {
                 Ok(data) if data == content(name) => {}
@@ -177,7 +179,11 @@ fn an_upload_cut_short_loses_nothing_and_is_made_up_for() {
         machine().sync();
         machine().run(&["cache", "--clear"]).succeeded();
     };
-    cut_short(&world, &start, &upload, &|_| check_files(&machine(), &[]));
+    let steps = cut_short(&world, &start, &upload, &|_| check_files(&machine()));
+    let is_made = |name: &str| {
+        steps.iter().any(|step| matches!(step, Step::Name { name: made, .. } if made == name))
+    };
+    assert!(is_made("nodes"), "no checkpoint was written");
 }
 
 #[test]
@@ -201,7 +207,7 @@ fn taking_in_what_another_machine_wrote_can_be_cut_short() {
     });
     let catch_up = || drop(one().run(&["sync"]).succeeded());
     cut_short(&world, &start, &catch_up, &|_| {
-        check_files(&one(), &[])?;
+        check_files(&one())?;
         let mount = one().mount("mount");
         let is_there = |number| {
             let name = mount.join(format!("other-{number}"));
@@ -211,12 +217,16 @@ fn taking_in_what_another_machine_wrote_can_be_cut_short() {
     });
 }
 
+/// The directories of what a machine has of a vault, and had before.
+fn state_dirs(machine: &Machine<'_>) -> Vec<PathBuf> {
+    let states = fs::read_dir(machine.home.join(".local/state/tgcryptfs")).unwrap();
+    states.map(|entry| entry.unwrap().path()).collect()
+}
+
 /// The file that says who a machine is.
 fn identity(machine: &Machine<'_>) -> Option<Vec<u8>> {
-    let states = fs::read_dir(machine.home.join(".local/state/tgcryptfs")).unwrap();
-    let states = states.map(|entry| entry.unwrap().path());
-    let mut states = states.filter(|path| path.extension().is_none());
-    fs::read(states.next().unwrap().join("machine")).ok()
+    let state = state_dirs(machine).into_iter().find(|path| path.extension().is_none());
+    fs::read(state.unwrap().join("machine")).ok()
 }
 
 #[test]
@@ -226,19 +236,51 @@ fn a_rebuild_cut_short_keeps_who_the_machine_is() {
     }
     let world = World::new();
     let machine = || crash::machine(&world, "home");
+    let mut before = None;
     let start = prepared(&world, || {
         make_vault(&machine());
         machine().sync();
+        before = identity(&machine());
     });
     let rebuild = || drop(machine().run(&["fsck", "--rebuild"]).succeeded());
-    let before = std::cell::RefCell::new(None);
+    cut_short(&world, &start, &rebuild, &|_| match identity(&machine()) {
+        Some(found) if Some(&found) == before.as_ref() => check_files(&machine()),
+        other => Err(format!("the machine is another: {:?}", other.map(|file| file.len()))),
+    });
+}
+
+/// Every pack that is not in the store, wherever it is kept, with its length.
+fn unsent(machine: &Machine<'_>) -> BTreeSet<(OsString, u64)> {
+    let dirs = state_dirs(machine).into_iter().map(|dir| dir.join("unsent"));
+    let entries = dirs.filter_map(|dir| fs::read_dir(dir).ok()).flatten().map(Result::unwrap);
+    entries.map(|entry| (entry.file_name(), entry.metadata().unwrap().len())).collect()
+}
+
+#[test]
+fn a_forced_rebuild_cut_short_keeps_what_was_not_uploaded() {
+    if !is_root("a disk of its own") {
+        return;
+    }
+    let world = World::new();
+    let machine = || crash::machine(&world, "home");
+    let mut before = BTreeSet::new();
+    let start = prepared(&world, || {
+        make_vault(&machine());
+        before = unsent(&machine());
+    });
+    assert!(!before.is_empty());
+    let rebuild = || drop(machine().run(&["fsck", "--rebuild", "--force"]).succeeded());
     cut_short(&world, &start, &rebuild, &|_| {
-        let found = identity(&machine());
-        let mut before = before.borrow_mut();
-        let before = before.get_or_insert_with(|| found.clone());
-        if found.is_none() || *before != found {
-            return Err("the machine is another".into());
+        let mount = world.dir("mount");
+        succeeded(machine().run(&["mount", text(&mount)]))?;
+        if fs::read(mount.join(UPLOADED)).ok() != Some(content(UPLOADED)) {
+            return Err("what was uploaded is lost".into());
         }
-        check_files(&machine(), &[])
+        // In the mount, or in what is set aside.
+        let is_there = fs::read(mount.join(FSYNCED)).is_ok_and(|data| data == content(FSYNCED));
+        if is_there || unsent(&machine()).is_superset(&before) {
+            return succeeded(machine().run(&["fsck"])).map(drop);
+        }
+        Err(format!("of {before:?} there is {:?}", unsent(&machine())))
     });
 }
