@@ -20,6 +20,8 @@ use std::sync::Arc;
 pub(crate) struct Fault {
     /// Of those that are tried from now on, the first being number 0.
     pub(crate) changes: Range<u64>,
+    /// Whether only syncs are counted, and fail.
+    pub(crate) is_of_syncs: bool,
     pub(crate) error: Errno,
 }
 
@@ -30,7 +32,7 @@ struct Inside {
     steps: Vec<Step>,
     next: image::Id,
     fault: Option<Fault>,
-    /// Changes tried since the fault was set.
+    /// Changes tried, or syncs, since the fault was set.
     tried: u64,
     /// What each listing that is open lists.
     listings: serve::Listings,
@@ -80,7 +82,7 @@ impl Disk {
         (inside.fault, inside.tried) = (fault, 0);
     }
 
-    /// Changes tried since [`Disk::fail`].
+    /// Changes tried, or syncs, since [`Disk::fail`].
     pub(crate) fn tried(&self) -> u64 {
         self.inside.lock().tried
     }

@@ -137,8 +137,8 @@ fn check_after_power_cut(world: &World, told: &[Told]) -> Result<(), String> {
     Ok(())
 }
 
-/// Faults at each `every`th change of the script.
-fn fail_everywhere(every: u64) {
+/// Any change, or any sync, fails in one run or another: each `every`th.
+fn fail_everywhere(every: u64, is_of_syncs: bool) {
     if !is_root("a disk of its own") {
         return;
     }
@@ -152,7 +152,7 @@ fn fail_everywhere(every: u64) {
         disk.unmount();
         image
     };
-    let fault = |error, changes: Range<u64>| Fault { changes, error };
+    let fault = |error, changes: Range<u64>| Fault { changes, is_of_syncs, error };
     let (_, tried) = run_with_fault(&world, &start, fault(Errno::EIO, 0..0), false);
     let mut draw = Numbers::new(seed);
     let (mut wrong, mut runs, mut failed_syncs) = (Vec::new(), 0, 0);
@@ -244,12 +244,24 @@ fn a_full_disk_serves_reads_and_takes_writes_again_when_there_is_room() {
 
 #[test]
 fn a_failing_disk_is_told_and_costs_nothing_that_was_promised() {
-    fail_everywhere(25);
+    fail_everywhere(50, false);
 }
 
-/// Each change in turn: `cargo test --test program -- --ignored --nocapture every_change`.
+#[test]
+fn after_a_failed_sync_nothing_is_promised_that_is_not_written_again() {
+    fail_everywhere(6, true);
+}
+
+/// Each change in turn: `cargo test --test program -- --ignored --nocapture in_turn`.
 #[test]
 #[ignore = "takes many minutes"]
-fn a_disk_that_fails_at_every_change_in_turn_costs_nothing_that_was_promised() {
-    fail_everywhere(1);
+fn changes_that_fail_in_turn_cost_nothing_that_was_promised() {
+    fail_everywhere(1, false);
+}
+
+/// Each sync in turn, as above.
+#[test]
+#[ignore = "takes minutes"]
+fn syncs_that_fail_in_turn_cost_nothing_that_was_promised() {
+    fail_everywhere(1, true);
 }

@@ -59,6 +59,14 @@ type Result<T> = std::result::Result<T, Errno>;
 impl Inside {
     /// Lets a change through, or has it fail.
     fn admit(&mut self) -> Result<()> {
+        match &self.fault {
+            Some(fault) if fault.is_of_syncs => Ok(()),
+            _ => self.count(),
+        }
+    }
+
+    /// Counts a change, which may be the one to fail.
+    fn count(&mut self) -> Result<()> {
         let number = self.tried;
         self.tried += 1;
         match &self.fault {
@@ -103,7 +111,7 @@ impl Inside {
     }
 
     fn sync(&mut self, id: Id) -> Result<()> {
-        match self.admit() {
+        match self.count() {
             Ok(()) => self.take(Step::Sync { id }),
             Err(error) => {
                 self.take(Step::SyncFailed { id });
