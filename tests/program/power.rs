@@ -7,6 +7,7 @@ use super::disk::{Image, Left, LeftOut, Replay, Step};
 use super::support::{Machine, Numbers, World, is_root, pause, text};
 use super::workload::{self, Floor, Promise, Writer};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::ScopedJoinHandle;
 
 const WRITERS: usize = 3;
 
@@ -44,7 +45,7 @@ fn record(world: &World, seed: u64, changes: usize) -> Recorded {
             .iter_mut()
             .map(|writer| scope.spawn(|| writer.work(&mount, changes, &now).unwrap()))
             .collect();
-        let results: Vec<_> = working.into_iter().map(|writer| writer.join()).collect();
+        let results: Vec<_> = working.into_iter().map(ScopedJoinHandle::join).collect();
         is_over.store(true, Ordering::SeqCst);
         results.into_iter().for_each(|result| result.unwrap());
         uploads.join().unwrap()

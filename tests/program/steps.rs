@@ -53,7 +53,7 @@ fn cut_short(world: &World, start: &Image, command: &dyn Fn(), check: Check<'_>)
 /// one is when all is done.
 fn turns(steps: &[Step]) -> Vec<usize> {
     let adds = |at: usize| matches!(steps.get(at), Some(Step::Write { .. }));
-    let is_turn = |at: &usize| at % 16 == 0 || !adds(*at) || (*at > 0 && !adds(*at - 1));
+    let is_turn = |at: &usize| at.is_multiple_of(16) || !adds(*at) || (*at > 0 && !adds(*at - 1));
     (0..=steps.len()).filter(is_turn).collect()
 }
 
@@ -214,6 +214,25 @@ fn taking_in_what_another_machine_wrote_can_be_cut_short() {
             fs::read(name).is_ok_and(|data| data == noise(100, number))
         };
         if (0..300).all(is_there) { Ok(()) } else { Err("not all of the other's files".into()) }
+    });
+}
+
+#[test]
+fn joining_a_vault_can_be_cut_short() {
+    if !is_root("a disk of its own") {
+        return;
+    }
+    let world = World::new();
+    let (one, two) = (|| crash::machine(&world, "home"), || crash::machine(&world, "two"));
+    let start = prepared(&world, || {
+        make_vault(&one());
+        one().sync();
+        two();
+    });
+    let join = || two().sync();
+    cut_short(&world, &start, &join, &|_| {
+        check_files(&two())?;
+        check_files(&one())
     });
 }
 

@@ -304,7 +304,7 @@ impl Writer {
             let began = now();
             // Before it is done: what is interrupted may have happened or not.
             self.past.push(Past { change: change.clone(), began, done: None });
-            change.perform(&dir).map_err(|error| self.explain_failure(&change, error))?;
+            change.perform(&dir).map_err(|error| self.explain_failure(&change, &error))?;
             change.apply(&mut self.tree);
             let done = now();
             self.past.last_mut().unwrap().done = Some(done);
@@ -313,7 +313,7 @@ impl Writer {
             }
             if self.draw.below(8) == 0 {
                 let began = now();
-                change.fsync(&dir).map_err(|error| self.explain_failure(&change, error))?;
+                change.fsync(&dir).map_err(|error| self.explain_failure(&change, &error))?;
                 self.promise(began, now());
             }
         }
@@ -325,7 +325,7 @@ impl Writer {
         self.fsyncs.push(Fsync { promise, count });
     }
 
-    fn explain_failure(&self, change: &Change, error: io::Error) -> io::Error {
+    fn explain_failure(&self, change: &Change, error: &io::Error) -> io::Error {
         io::Error::new(error.kind(), format!("{}: {change:?}: {error}", self.name))
     }
 
