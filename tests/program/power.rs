@@ -25,7 +25,8 @@ fn record(world: &World, seed: u64, changes: usize) -> Recorded {
     let disk = crash::empty_disk(world);
     let machine = crash::machine(world, "home");
     machine.init();
-    let mount = machine.mount("mount");
+    // Small packs, so that some are full.
+    let mount = machine.mount_with("mount", &["--set", "chunk.chunk_size=1MiB"]);
     let mut writers = Writer::start(&mount, WRITERS, seed);
     machine.sync();
     let (start, is_over, now) = (disk.now(), AtomicBool::new(false), || disk.now());

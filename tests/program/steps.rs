@@ -236,6 +236,22 @@ fn joining_a_vault_can_be_cut_short() {
     });
 }
 
+#[test]
+fn naming_a_shared_cache_can_be_cut_short() {
+    if !is_root("a disk of its own") {
+        return;
+    }
+    let world = World::new();
+    let machine = || crash::machine(&world, "home");
+    let start = prepared(&world, || drop(machine().init()));
+    // Its directory there is named after a mark that the machine makes for itself.
+    let set = format!("cache.cache_dir={}", world.path("disk").join("shared").display());
+    let mark = || drop(machine().run(&["sync", "--set", &set]).succeeded());
+    cut_short(&world, &start, &mark, &|_| {
+        succeeded(machine().run(&["fsck", "--set", &set])).map(drop)
+    });
+}
+
 /// The directories of what a machine has of a vault, and had before.
 fn state_dirs(machine: &Machine<'_>) -> Vec<PathBuf> {
     let states = fs::read_dir(machine.home.join(".local/state/tgcryptfs")).unwrap();
