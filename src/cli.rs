@@ -7,6 +7,7 @@
 //! A command that needs the inside of a vault asks the mount daemon through its
 //! control socket, and opens the vault itself only when no daemon has it open.
 
+mod aside;
 mod completions;
 mod config_command;
 mod context;

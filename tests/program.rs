@@ -10,12 +10,18 @@
 
 mod program {
     mod command_line;
+    mod crash;
+    mod disk;
     mod errors;
+    mod faults;
     mod kill;
     mod lifecycle;
+    mod power;
     mod round_trip;
     mod saves;
+    mod steps;
     mod support;
     mod together;
     mod tree;
+    mod workload;
 }

@@ -1,20 +1,19 @@
 //! `status`, `sync`, `cache` and `fsck`: questions to a vault. A running mount answers
 //! them; otherwise the vault is opened for the time of the question.
 
+use super::aside::{set_cache_aside, set_state_aside};
 use super::context::Context;
 use super::control::{Client, MountRecord, Request, all_mounts};
-use super::exit::{Code, Failure, OrFail};
-use super::lock::{StateLock, make_private_dir};
+use super::exit::{Code, Failure};
+use super::lock::StateLock;
 use super::logging::utc;
 use super::password::SecretArgs;
 use super::progress::{Silent, TerminalProgress};
 use super::render;
 use super::service::Service;
 use super::session::{Session, cache_dir};
-use crate::engine::identity;
 use anyhow::Result;
 use serde_json::{Value, json};
-use std::path::{Path, PathBuf};
 
 /// Show what is mounted and how it is
 #[derive(Debug, clap::Args)]
@@ -150,53 +149,16 @@ impl Fsck {
         }
         let cache = cache_dir(&paths, &context.env)?;
         let suffix = utc(context.env.now().seconds).replace(':', "");
-        for dir in [&cache, &paths.state] {
-            if let Some(aside) = set_aside(dir, &suffix)? {
-                eprintln!("set aside: {}", aside.display());
-                keep_identity(&aside, dir)?;
-            }
+        let set_aside =
+            [set_cache_aside(&cache, &suffix)?, set_state_aside(&paths.state, &suffix)?];
+        for aside in set_aside.into_iter().flatten() {
+            eprintln!("set aside: {}", aside.display());
         }
         let session = Session::open(context, &secret, false, &progress)?;
         let report = session.service.handle(&Request::Fsck, &progress)?;
         session.close()?;
         conclude(&report, self.json)
     }
-}
-
-fn set_aside(dir: &Path, suffix: &str) -> Result<Option<PathBuf>> {
-    if !dir.exists() {
-        return Ok(None);
-    }
-    let named = |ending: &str| {
-        let mut aside = dir.as_os_str().to_owned();
-        aside.push(format!(".{suffix}{ending}"));
-        PathBuf::from(aside)
-    };
-    // What was set aside in the same second stays as it is.
-    let mut aside = named("");
-    for number in 2.. {
-        if std::fs::symlink_metadata(&aside).is_err() {
-            break;
-        }
-        aside = named(&format!("-{number}"));
-    }
-    std::fs::rename(dir, &aside)
-        .or_fail(Code::LocalState, format!("make {} movable", dir.display()))?;
-    Ok(Some(aside))
-}
-
-/// Puts back who this machine is and what it holds the store to: neither is made again
-/// from the store.
-fn keep_identity(aside: &Path, dir: &Path) -> Result<()> {
-    for name in identity::FILES.into_iter().chain(["cache-mark"]) {
-        let from = aside.join(name);
-        if from.exists() {
-            make_private_dir(dir)?;
-            std::fs::copy(&from, dir.join(name))
-                .or_fail(Code::LocalState, format!("make {} writable", dir.display()))?;
-        }
-    }
-    Ok(())
 }
 
 /// Prints the report of a check; problems are a failure.
@@ -237,19 +199,5 @@ mod tests {
         assert!(conclude(&json!({"problems": [], "objects": 3}), false).is_ok());
         let error = conclude(&json!({"problems": ["pack 1 is gone"]}), false).unwrap_err();
         assert_eq!(exit::code_of(&error), Code::Corrupt);
-    }
-
-    #[test]
-    fn setting_aside_keeps_everything() {
-        let dir = tempfile::tempdir().unwrap();
-        let state = dir.path().join("state");
-        assert_eq!(set_aside(&state, "now").unwrap(), None);
-        std::fs::create_dir(&state).unwrap();
-        std::fs::write(state.join("db"), "x").unwrap();
-        let aside = set_aside(&state, "now").unwrap().unwrap();
-        assert!(!state.exists() && aside.join("db").exists());
-        std::fs::create_dir(&state).unwrap();
-        let second = set_aside(&state, "now").unwrap().unwrap();
-        assert!(second != aside && second.exists() && aside.join("db").exists());
     }
 }

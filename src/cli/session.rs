@@ -275,9 +275,7 @@ fn machine_mark(state: &Path, env: &Env) -> Result<String> {
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let mark = hex(&env.random_array::<8>());
-            let temporary = state.join("cache-mark.new");
-            std::fs::write(&temporary, &mark)
-                .and_then(|()| std::fs::rename(&temporary, &path))
+            engine::identity::write_durably(&path, mark.as_bytes())
                 .or_fail(Code::LocalState, message())?;
             Ok(mark)
         }

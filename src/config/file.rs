@@ -155,7 +155,10 @@ fn replace_file(path: &Path, contents: &[u8]) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
     file.write_all(contents)?;
     file.sync_all()?;
-    std::fs::rename(&temporary, path)
+    std::fs::rename(&temporary, path)?;
+    // A path without a directory is in the one we are in.
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());
+    crate::env::sync_dir(&File::open(dir.unwrap_or(Path::new(".")))?)
 }
 
 fn format_of(path: &Path) -> Result<Format> {

@@ -11,9 +11,6 @@ use crate::vault::Pin;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-/// The files beside the database that are not made again from the store.
-pub const FILES: [&str; 3] = ["machine", "pin", "anchors"];
-
 const MAGIC: &[u8; 8] = b"TGCFSMCH";
 const VERSION: u8 = 1;
 
@@ -115,7 +112,7 @@ pub(super) fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>> {
 }
 
 /// Replaces a small file; a crash leaves the old or the new one.
-pub(super) fn write_durably(path: &Path, bytes: &[u8]) -> Result<()> {
+pub(crate) fn write_durably(path: &Path, bytes: &[u8]) -> Result<()> {
     use std::os::unix::fs::OpenOptionsExt;
     let new = path.with_extension("new");
     let write = || {

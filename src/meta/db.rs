@@ -10,6 +10,7 @@
 
 mod schema;
 mod seal;
+mod wal;
 
 use crate::codec::DecodeError;
 use crate::crypto::secret::Key32;
@@ -32,6 +33,14 @@ pub enum Error {
         path: PathBuf,
         /// What SQLite said.
         source: rusqlite::Error,
+    },
+    /// Its files cannot be read or written.
+    #[error("local database {}: {source}", path.display())]
+    Io {
+        /// The database.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
     },
     /// A row does not open: another key, or changed behind our back.
     #[error(
@@ -77,8 +86,13 @@ impl Error {
     /// Whether the disk is full.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        matches!(self, Self::Sqlite { source, .. }
-            if source.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull))
+        match self {
+            Self::Sqlite { source, .. } => {
+                source.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull)
+            }
+            Self::Io { source, .. } => source.kind() == std::io::ErrorKind::StorageFull,
+            _ => false,
+        }
     }
 
     /// Whether the file is damaged, as opposed to out of reach.
@@ -90,7 +104,7 @@ impl Error {
                 matches!(source.sqlite_error_code(), Some(DatabaseCorrupt | NotADatabase))
             }
             Self::Seal { .. } | Self::Row { .. } | Self::Foreign { .. } => true,
-            Self::TooNew { .. } | Self::OldSqlite { .. } => false,
+            Self::Io { .. } | Self::TooNew { .. } | Self::OldSqlite { .. } => false,
         }
     }
 }
@@ -113,6 +127,7 @@ impl Db {
         if rusqlite::version_number() < 3_051_003 {
             return Err(Error::OldSqlite { found: rusqlite::version() });
         }
+        wal::write_again(&path).map_err(|source| Error::Io { path: path.clone(), source })?;
         let sqlite = |source| Error::Sqlite { path: path.clone(), source };
         let writer = Connection::open(&path).map_err(sqlite)?;
         schema::prepare(&writer, &path)?;

@@ -136,6 +136,21 @@ impl World {
         run("mount", &["-t", "tmpfs", "-o", &size, "tmpfs", text(&path)]);
         path
     }
+
+    /// Mounts a small ext4, or where there are no loop devices a file system in memory;
+    /// needs root.
+    pub(crate) fn small_disk(&self, name: &str, bytes: u64) -> PathBuf {
+        let (path, file) = (self.dir(name), self.path(&format!("{name}.ext4")));
+        fs::File::create(&file).unwrap().set_len(bytes).unwrap();
+        run("mkfs.ext4", &["-q", "-m", "0", text(&file)]);
+        let arguments = ["-o", "loop", text(&file), text(&path)];
+        let mounted = Command::new("mount").args(arguments).output().unwrap();
+        if mounted.status.success() {
+            return path;
+        }
+        println!("in memory, not on ext4: {}", String::from_utf8_lossy(&mounted.stderr));
+        self.tmpfs(name, bytes)
+    }
 }
 
 impl Drop for World {
@@ -302,9 +317,11 @@ pub(crate) fn kill(pid: i32) {
     let id = rustix::process::Pid::from_raw(pid).unwrap();
     rustix::process::kill_process(id, rustix::process::Signal::KILL).unwrap();
     wait_until("the process to be gone", || {
-        // A zombie serves nobody.
+        // A zombie serves nobody, once its other threads are gone too.
         let stat = fs::read_to_string(format!("/proc/{pid}/stat"));
-        stat.map_or(true, |stat| stat.rsplit(')').next().is_some_and(|rest| rest.starts_with(" Z")))
+        let threads = fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count);
+        let is_zombie = |stat: &str| stat.rsplit(')').next().is_some_and(|s| s.starts_with(" Z"));
+        stat.map_or(true, |stat| is_zombie(&stat) && threads <= 1)
     });
 }
 
@@ -361,6 +378,7 @@ pub(crate) fn is_root(what: &str) -> bool {
 }
 
 /// Numbers that repeat with their seed (SplitMix64, public domain reference).
+#[derive(Debug)]
 pub(crate) struct Numbers(u64);
 
 impl Numbers {

@@ -1,0 +1,321 @@
+//! Commands that take many steps, cut short at each of them: everything that a command
+//! does to a disk is recorded, and it ends after any one of these, by `kill -9` or with
+//! the power.
+
+use super::crash::{self, succeeded};
+use super::disk::{Disk, Image, Left, Replay, Step};
+use super::support::{Finished, Machine, Numbers, World, is_root, noise, text};
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+/// How many of a command's steps are tried, unless `TGCRYPTFS_TEST_STEPS` says more.
+const TRIED: usize = 8;
+/// What a crash may leave of what is not durable.
+const LEFTS: [Left; 3] = [Left::All, Left::AnyPart, Left::Nothing];
+
+/// What a command has to leave, whenever it is cut short; it is told whether the command
+/// came to its end.
+type Check<'a> = &'a dyn Fn(bool) -> Result<(), String>;
+
+/// Runs `command` on a disk with `start` on it, then again and again up to some of its
+/// steps; gives all of them.
+fn cut_short(world: &World, start: &Image, command: &dyn Fn(), check: Check<'_>) -> Vec<Step> {
+    let disk = Disk::mount(&world.dir("disk"), start.clone());
+    command();
+    crash::take_down(world);
+    let steps = disk.unmount();
+    let seed = Numbers::seed();
+    let (mut draw, turns) = (Numbers::new(seed), turns(&steps));
+    let tried = std::env::var("TGCRYPTFS_TEST_STEPS").ok().and_then(|text| text.parse().ok());
+    let tried = turns.len().min(tried.unwrap_or(TRIED));
+    println!("seed {seed}: {} steps, {} turning points, {tried} tried", steps.len(), turns.len());
+    let mut wrong = Vec::new();
+    for number in 1..=tried {
+        // The last one always, others from all over.
+        let skipped = if number == tried { 0 } else { draw.below((turns.len() / tried) as u64) };
+        let at = turns[number * turns.len() / tried - 1 - skipped as usize];
+        // Only what is durable counts in the end.
+        let left = if number == tried { Left::Nothing } else { LEFTS[draw.below(3) as usize] };
+        let mut replay = Replay::new(start.clone(), draw.next());
+        steps[..at].iter().for_each(|step| replay.push(step));
+        if let Err(said) = crash::look(world, replay.crash(left), || check(at == steps.len())) {
+            let last: String = format!("{:?}", steps[..at].last()).chars().take(120).collect();
+            wrong.push(format!("seed {seed}, after {at} steps, {last}, {left:?}: {said}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{} wrong\n{}", wrong.len(), wrong.join("\n\n"));
+    steps
+}
+
+/// Moments before and after anything but adding to files, and some amid that; the last
+/// one is when all is done.
+fn turns(steps: &[Step]) -> Vec<usize> {
+    let adds = |at: usize| matches!(steps.get(at), Some(Step::Write { .. }));
+    let is_turn = |at: &usize| at.is_multiple_of(16) || !adds(*at) || (*at > 0 && !adds(*at - 1));
+    (0..=steps.len()).filter(is_turn).collect()
+}
+
+/// A disk after `make`, with everything durable.
+fn prepared(world: &World, make: impl FnOnce()) -> Image {
+    let disk = crash::empty_disk(world);
+    make();
+    crash::take_down(world);
+    let image = disk.image();
+    disk.unmount();
+    image
+}
+
+fn fsync(path: &Path) {
+    File::open(path).unwrap().sync_all().unwrap();
+}
+
+const UPLOADED: &str = "uploaded";
+const FSYNCED: &str = "fsynced";
+
+fn content(name: &str) -> Vec<u8> {
+    noise(500_000, name.len() as u64)
+}
+
+/// A vault with a file that is in the store, and one that is fsynced here.
+fn make_vault(machine: &Machine<'_>) {
+    machine.init();
+    let mount = machine.mount("mount");
+    fs::write(mount.join(UPLOADED), content(UPLOADED)).unwrap();
+    machine.sync();
+    fs::write(mount.join(FSYNCED), content(FSYNCED)).unwrap();
+    // Enough to write for the log to be due for a checkpoint.
+    for number in 0..20 {
+        let path = mount.join(format!("label-{number}"));
+        let (label, flags) = (noise(60_000, number), rustix::fs::XattrFlags::empty());
+        fs::write(&path, "").unwrap();
+        rustix::fs::setxattr(&path, "user.label", &label, flags).unwrap();
+    }
+    fsync(&mount.join(FSYNCED));
+    machine.kill();
+}
+
+/// Everything is there: on this machine, and after an upload for any other.
+fn check_files(machine: &Machine<'_>) -> Result<(), String> {
+    let world = machine.world;
+    for (machine, point) in [
+        (machine, "mount"),
+        (&Machine { home: world.dir("new-home"), ..machine.clone() }, "new-mount"),
+    ] {
+        let mount = world.dir(point);
+        succeeded(machine.run(&["mount", text(&mount)]))?;
+        for name in [UPLOADED, FSYNCED] {
+            match fs::read(mount.join(name)) {
+                Ok(data) if data == content(name) => {}
+                other => return Err(format!("{name}: {:?}", other.map(|data| data.len()))),
+            }
+        }
+        succeeded(machine.run(&["sync", "--full"]))?;
+        succeeded(machine.run(&["fsck"]))?;
+        machine.unmount(&mount);
+    }
+    fs::remove_dir_all(world.path("new-home")).unwrap();
+    Ok(())
+}
+
+#[test]
+fn init_cut_short_can_be_run_again() {
+    if !is_root("a disk of its own") {
+        return;
+    }
+    let world = World::new();
+    let start = prepared(&world, || drop(crash::machine(&world, "home")));
+    let machine = || crash::machine(&world, "home");
+    let init = || drop(machine().init());
+    cut_short(&world, &start, &init, &|is_done| {
+        let machine = machine();
+        if !is_done {
+            succeeded(machine.run(&["init", "--store", &machine.url()]))?;
+        }
+        let (mount, mut command) = (world.dir("mount"), machine.command(&["mount"]));
+        // What init has written down has to be enough.
+        command.arg(&mount).env("TGCRYPTFS_PASSWORD_FILE", world.password());
+        succeeded(Finished::of(&command.output().unwrap()))?;
+        fs::write(mount.join("file"), "precious").unwrap();
+        succeeded(machine.run(&["sync", "--full"]))?;
+        succeeded(machine.run(&["fsck"])).map(drop)
+    });
+}
+
+#[test]
+fn a_change_of_the_password_cut_short_leaves_the_old_one_or_the_new() {
+    if !is_root("a disk of its own") {
+        return;
+    }
+    let world = World::new();
+    let machine = || crash::machine(&world, "home");
+    let start = prepared(&world, || drop(machine().init()));
+    let new = world.private_file("new", "another password\n");
+    let passwd = || {
+        machine().run(&["passwd", "--new-password-file", text(&new)]).succeeded();
+    };
+    cut_short(&world, &start, &passwd, &|is_done| {
+        let opens = |password| machine().run_with(password, &["fsck"]);
+        let (old, changed) = (opens(&world.password()), opens(&new));
+        match (old.code, changed.code) {
+            (4, 0) => Ok(()),
+            (0, 4) if !is_done => Ok(()),
+            _ => Err(format!("{old:#?} {changed:#?}")),
+        }
+    });
+}
+
+#[test]
+fn an_upload_cut_short_loses_nothing_and_is_made_up_for() {
+    if !is_root("a disk of its own") {
+        return;
+    }
+    let world = World::new();
+    let machine = || crash::machine(&world, "home");
+    let start = prepared(&world, || make_vault(&machine()));
+    // With what is uploaded removed from the cache in the end.
+    let upload = || {
+        machine().sync();
+        machine().run(&["cache", "--clear"]).succeeded();
+    };
+    let steps = cut_short(&world, &start, &upload, &|_| check_files(&machine()));
+    let is_made = |name: &str| {
+        steps.iter().any(|step| matches!(step, Step::Name { name: made, .. } if made == name))
+    };
+    assert!(is_made("nodes"), "no checkpoint was written");
+}
+
+#[test]
+fn taking_in_what_another_machine_wrote_can_be_cut_short() {
+    if !is_root("a disk of its own") {
+        return;
+    }
+    let world = World::new();
+    let (one, two) = (|| crash::machine(&world, "home"), || crash::machine(&world, "two"));
+    let start = prepared(&world, || {
+        make_vault(&one());
+        one().sync();
+        let mount = two().mount("new-mount");
+        for number in 0..300 {
+            fs::write(mount.join(format!("other-{number}")), noise(100, number)).unwrap();
+        }
+        fs::rename(mount.join(FSYNCED), mount.join("renamed")).unwrap();
+        fs::rename(mount.join("renamed"), mount.join(FSYNCED)).unwrap();
+        two().sync();
+        two().unmount(&mount);
+    });
+    let catch_up = || drop(one().run(&["sync"]).succeeded());
+    cut_short(&world, &start, &catch_up, &|_| {
+        check_files(&one())?;
+        let mount = one().mount("mount");
+        let is_there = |number| {
+            let name = mount.join(format!("other-{number}"));
+            fs::read(name).is_ok_and(|data| data == noise(100, number))
+        };
+        if (0..300).all(is_there) { Ok(()) } else { Err("not all of the other's files".into()) }
+    });
+}
+
+#[test]
+fn joining_a_vault_can_be_cut_short() {
+    if !is_root("a disk of its own") {
+        return;
+    }
+    let world = World::new();
+    let (one, two) = (|| crash::machine(&world, "home"), || crash::machine(&world, "two"));
+    let start = prepared(&world, || {
+        make_vault(&one());
+        one().sync();
+        two();
+    });
+    let join = || two().sync();
+    cut_short(&world, &start, &join, &|_| {
+        check_files(&two())?;
+        check_files(&one())
+    });
+}
+
+#[test]
+fn naming_a_shared_cache_can_be_cut_short() {
+    if !is_root("a disk of its own") {
+        return;
+    }
+    let world = World::new();
+    let machine = || crash::machine(&world, "home");
+    let start = prepared(&world, || drop(machine().init()));
+    // Its directory there is named after a mark that the machine makes for itself.
+    let set = format!("cache.cache_dir={}", world.path("disk").join("shared").display());
+    let mark = || drop(machine().run(&["sync", "--set", &set]).succeeded());
+    cut_short(&world, &start, &mark, &|_| {
+        succeeded(machine().run(&["fsck", "--set", &set])).map(drop)
+    });
+}
+
+/// The directories of what a machine has of a vault, and had before.
+fn state_dirs(machine: &Machine<'_>) -> Vec<PathBuf> {
+    let states = fs::read_dir(machine.home.join(".local/state/tgcryptfs")).unwrap();
+    states.map(|entry| entry.unwrap().path()).collect()
+}
+
+/// The file that says who a machine is.
+fn identity(machine: &Machine<'_>) -> Option<Vec<u8>> {
+    let state = state_dirs(machine).into_iter().find(|path| path.extension().is_none());
+    fs::read(state.unwrap().join("machine")).ok()
+}
+
+#[test]
+fn a_rebuild_cut_short_keeps_who_the_machine_is() {
+    if !is_root("a disk of its own") {
+        return;
+    }
+    let world = World::new();
+    let machine = || crash::machine(&world, "home");
+    let mut before = None;
+    let start = prepared(&world, || {
+        make_vault(&machine());
+        machine().sync();
+        before = identity(&machine());
+    });
+    let rebuild = || drop(machine().run(&["fsck", "--rebuild"]).succeeded());
+    cut_short(&world, &start, &rebuild, &|_| match identity(&machine()) {
+        Some(found) if Some(&found) == before.as_ref() => check_files(&machine()),
+        other => Err(format!("the machine is another: {:?}", other.map(|file| file.len()))),
+    });
+}
+
+/// Every pack that is not in the store, wherever it is kept, with its length.
+fn unsent(machine: &Machine<'_>) -> BTreeSet<(OsString, u64)> {
+    let dirs = state_dirs(machine).into_iter().map(|dir| dir.join("unsent"));
+    let entries = dirs.filter_map(|dir| fs::read_dir(dir).ok()).flatten().map(Result::unwrap);
+    entries.map(|entry| (entry.file_name(), entry.metadata().unwrap().len())).collect()
+}
+
+#[test]
+fn a_forced_rebuild_cut_short_keeps_what_was_not_uploaded() {
+    if !is_root("a disk of its own") {
+        return;
+    }
+    let world = World::new();
+    let machine = || crash::machine(&world, "home");
+    let mut before = BTreeSet::new();
+    let start = prepared(&world, || {
+        make_vault(&machine());
+        before = unsent(&machine());
+    });
+    assert!(!before.is_empty());
+    let rebuild = || drop(machine().run(&["fsck", "--rebuild", "--force"]).succeeded());
+    cut_short(&world, &start, &rebuild, &|_| {
+        let mount = world.dir("mount");
+        succeeded(machine().run(&["mount", text(&mount)]))?;
+        if fs::read(mount.join(UPLOADED)).ok() != Some(content(UPLOADED)) {
+            return Err("what was uploaded is lost".into());
+        }
+        // In the mount, or in what is set aside.
+        let is_there = fs::read(mount.join(FSYNCED)).is_ok_and(|data| data == content(FSYNCED));
+        if is_there || unsent(&machine()).is_superset(&before) {
+            return succeeded(machine().run(&["fsck"])).map(drop);
+        }
+        Err(format!("of {before:?} there is {:?}", unsent(&machine())))
+    });
+}
