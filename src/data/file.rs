@@ -143,6 +143,9 @@ pub struct FileState {
     pub patches: Arc<Patches>,
     /// Blocks of `current` that some thread is sealing right now.
     pub sealing: HashSet<u64>,
+    /// Bytes that `current` has to hold before it is worth looking for full blocks
+    /// again: the last look found none.
+    pub sealed_from: u64,
     /// Why the last commit could not save it, until that was reported or it is saved.
     pub failure: Option<vfs::ErrorKind>,
 }
@@ -156,6 +159,7 @@ impl FileState {
             return false;
         }
         self.frozen = Some(Arc::new(std::mem::take(&mut self.current)));
+        self.sealed_from = 0;
         true
     }
 

@@ -117,7 +117,7 @@ impl Engine {
                         file.current.extents.insert(place, slice.clone());
                         place += slice.len() as u64;
                     }
-                    file.current.extents.len()
+                    worth_sealing(file)
                 })?;
                 call.touch_data(cx, &before, before.size.max(end))?;
                 if let WriteAt::Late(_) = at
@@ -198,6 +198,13 @@ impl Engine {
             return Ok(Wcc::new(&now, call.attr(target.ino)?));
         }
     }
+}
+
+/// Unsaved bytes of a file in which full blocks may be found; 0 if it was looked for
+/// them not long ago.
+pub(super) fn worth_sealing(file: &FileState) -> u64 {
+    let len = file.current.extents.len();
+    if len < file.sealed_from { 0 } else { len }
 }
 
 /// A full block and the pieces it is in.
@@ -293,7 +300,7 @@ impl Inner {
         let Some(file) = self.file_of(&mut state, ino).map_err(told)? else {
             return Ok(Vec::new());
         };
-        if file.current.extents.len() < SEAL_AHEAD_LEN / 2 {
+        if file.current.extents.len() < SEAL_AHEAD_LEN / 2 || worth_sealing(file) == 0 {
             return Ok(Vec::new());
         }
         let mut picked = Vec::new();
@@ -306,6 +313,11 @@ impl Inner {
             if picked.len() == SEAL_AHEAD_BLOCKS {
                 break;
             }
+        }
+        if picked.is_empty() {
+            // All there is are pieces: looking again at each write would cost more the
+            // more of them there are.
+            file.sealed_from = file.current.extents.len() + SEAL_AHEAD_LEN / 2;
         }
         file.sealing.extend(picked.iter().map(|(block, _): &Picked| *block));
         Ok(picked)
