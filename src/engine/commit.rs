@@ -17,7 +17,7 @@ use crate::log::op::{Content, Group, Op};
 use crate::meta::db::{self, Key, Table, Txn};
 use crate::meta::singles::{Position, Single};
 use crate::meta::state::{Frozen, FrozenInode, Usage, encode_slot};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -31,8 +31,9 @@ const TICKS: u64 = 1 << 14;
 #[derive(Debug, Default)]
 pub(crate) struct Committer {
     running: Option<Running>,
-    /// Files of which the database holds patches.
-    pub(super) patched: BTreeSet<u64>,
+    /// Files of which the database holds patches, and how many bytes as far as they
+    /// are in memory too.
+    pub(super) patched: BTreeMap<u64, u64>,
     /// The last row of the outbox.
     pub(super) last_outbox: i64,
     /// Files that the last commit should have merged all patches of and could not.
@@ -54,7 +55,7 @@ impl Committer {
         let last = db.last_key(Table::Outbox)?;
         Ok(Self {
             running: None,
-            patched: db.patched_inodes()?.into_iter().collect(),
+            patched: db.patched_inodes()?.into_iter().map(|ino| (ino, 0)).collect(),
             last_outbox: last,
             unmerged: Vec::new(),
         })
@@ -87,7 +88,7 @@ impl Inner {
     /// not be merged, so that the log must not tell of them yet.
     pub(super) async fn commit_for_upload(&self, committer: &mut Committer) -> Result<Vec<Error>> {
         self.finish(committer).await?;
-        for ino in committer.patched.clone() {
+        for ino in committer.patched.keys().copied().collect::<Vec<_>>() {
             let mut state = self.state.lock();
             if self.file_of(&mut state, ino)?.is_some() {
                 state.mark_dirty(ino);
@@ -129,12 +130,15 @@ impl Inner {
     }
 
     async fn try_work_off(&self, committer: &mut Committer) -> Result<()> {
+        // Patches of files in use are in memory, which is not there for all there may be.
+        let has_many_patches =
+            committer.patched.values().sum::<u64>() > self.settings.unsaved_max();
         let Some(running) = &mut committer.running else { return Ok(()) };
         if self.is_broken.load(Ordering::Acquire) {
             let source = std::io::Error::other("an earlier sync failed; restart to go on");
             return Err(Error::Local { path: self.settings.state_dir.clone(), source });
         }
-        self.save_files(running).await?;
+        self.save_files(running, has_many_patches).await?;
         if running.merge_all {
             self.blocks.close_pack();
         }
@@ -143,19 +147,13 @@ impl Inner {
         let written = blocking(|| self.write_transaction(running, committer.last_outbox + 1));
         let last_outbox = written.map_err(|error| self.broken_unless_full(error.into()))?;
         self.blocks.committed(&running.part);
-        self.settle(running);
+        self.settle(running, &mut committer.patched);
         committer.unmerged.clear();
         for frozen in &running.frozen.inodes {
-            let is_patched = running.saved.get(&frozen.ino).map(|saved| saved.has_patches);
             let unmerged = running.saved.get(&frozen.ino).and_then(|saved| saved.unmerged.clone());
             let has_name = frozen.inode.as_ref().is_some_and(|inode| inode.nlink > 0);
             if let Some(source) = unmerged.filter(|_| running.merge_all && has_name) {
                 committer.unmerged.push(Error::Unmerged { ino: frozen.ino, source });
-            }
-            match (is_patched, &frozen.inode) {
-                (Some(true), _) => drop(committer.patched.insert(frozen.ino)),
-                (Some(false), _) | (None, None) => drop(committer.patched.remove(&frozen.ino)),
-                (None, Some(_)) => {}
             }
         }
         committer.last_outbox = last_outbox;
@@ -176,7 +174,7 @@ impl Inner {
         error
     }
 
-    async fn save_files(&self, running: &mut Running) -> Result<()> {
+    async fn save_files(&self, running: &mut Running, has_many_patches: bool) -> Result<()> {
         let mut out_of_reach: Option<Arc<data::Error>> = None;
         for frozen in &running.frozen.inodes {
             let Some(inode) = &frozen.inode else { continue };
@@ -201,7 +199,7 @@ impl Inner {
                 layer: &layer,
                 patches: &patches.layer,
                 patch_rows: &patches.rows,
-                merge_all,
+                merge_all: merge_all || has_many_patches,
                 unmerged,
             };
             let saved = self.save_file(&work).await?;
@@ -289,11 +287,16 @@ impl Inner {
     }
 
     /// Makes memory agree with what the transaction wrote.
-    fn settle(&self, running: &Running) {
+    fn settle(&self, running: &Running, patched: &mut BTreeMap<u64, u64>) {
         let usage = self.usage_after(running);
         let mut state = self.state.lock();
         state.usage.bytes = usage.bytes;
         for frozen in &running.frozen.inodes {
+            match (running.saved.get(&frozen.ino), &frozen.inode) {
+                (Some(saved), _) if saved.has_patches => drop(patched.insert(frozen.ino, 0)),
+                (None, Some(_)) => {}
+                _ => drop(patched.remove(&frozen.ino)),
+            }
             let Some(slot) = state.cached_slot(frozen.ino) else { continue };
             let opens = slot.opens;
             let Some(saved) = running.saved.get(&frozen.ino) else {
@@ -320,8 +323,11 @@ impl Inner {
             for (block, patch) in &saved.patches {
                 patches.add(*block, patch.clone(), self.block_size);
             }
+            let len = patches.layer.extents.len();
             if opens == 0 && file.is_clean() && file.failure.is_none() {
                 slot.file = None;
+            } else if saved.has_patches {
+                patched.insert(frozen.ino, len);
             }
         }
         state.thaw(&running.frozen);
