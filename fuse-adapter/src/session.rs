@@ -4,7 +4,8 @@
 //! one that asked, each on a core that has gone to sleep meanwhile. So there is one
 //! reader at a time. It answers what is quick itself, then looks for the next request
 //! for a moment before it sleeps, if the last one followed as quickly. The turn goes to
-//! the next thread before something that takes long, going by the last of its kind. Measured on two virtual cores, a round trip takes a quarter of the time.
+//! the next thread before something that takes long, going by the last of its kind.
+//! Measured on two virtual cores, a round trip takes a quarter of the time.
 
 mod turn;
 
