@@ -15,6 +15,7 @@ mod program {
     mod lifecycle;
     mod round_trip;
     mod saves;
+    mod scale;
     mod support;
     mod together;
     mod tree;

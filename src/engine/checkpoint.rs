@@ -42,24 +42,24 @@ fn tree_rows<E: From<crate::meta::db::Error>>(
         // Open, but without a name: gone as far as others are concerned.
         if inode.nlink == 0 { Ok(()) } else { push(&Row::Inode { ino, inode }) }
     })?;
-    let (mut at, mut names) = (0, BTreeMap::new());
-    let mut flush = |parent: u64, names: &mut BTreeMap<_, Dent>| {
-        for (name, dent) in std::mem::take(names) {
-            push(&Row::Dentry { parent, name, link: dent.link, ino: dent.ino })?;
+    let (mut at, mut dents) = (0, Vec::new());
+    let mut flush = |parent: u64, dents: &mut Vec<Dent>| {
+        dents.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        for Dent { name, link, ino, .. } in dents.drain(..) {
+            push(&Row::Dentry { parent, name, link, ino })?;
         }
         Ok::<_, E>(())
     };
     db.scan::<E>(Table::Dent, |key, row| {
         let parent = key.first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes));
-        let dent = Dent::decode(row).map_err(|e| malformed(Table::Dent, e))?;
         if parent != at {
-            flush(at, &mut names)?;
+            flush(at, &mut dents)?;
             at = parent;
         }
-        names.insert(dent.name.clone(), dent);
+        dents.push(Dent::decode(row).map_err(|e| malformed(Table::Dent, e))?);
         Ok(())
     })?;
-    flush(at, &mut names)
+    flush(at, &mut dents)
 }
 
 fn announced_packs(db: &Reader) -> Result<BTreeMap<[u8; 16], PackInfo>> {

@@ -13,7 +13,7 @@ use crate::codec::{DecodeError, Reader as Decoder, Writer};
 use crate::crypto::Key32;
 use crate::data::file::FileState;
 use crate::ids::{Hlc, LinkId};
-use crate::log::op::{GROUP_OPS_MAX, Group, Op};
+use crate::log::op::{GROUP_OPS_MAX, Group, GroupRows, Op};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Bound;
 use std::sync::Arc;
@@ -158,8 +158,8 @@ pub struct Frozen {
     pub dents: Arc<BTreeMap<DentKey, Option<Dent>>>,
     /// Places of links.
     pub links: Arc<HashMap<LinkId, Option<DentKey>>>,
-    /// The encoded groups of ops.
-    pub groups: Vec<u8>,
+    /// The groups of ops.
+    pub groups: GroupRows,
     /// The time of the last op.
     pub hlc: Hlc,
     /// How many inodes there are.
@@ -187,7 +187,7 @@ pub struct State {
     links: HashMap<LinkId, Option<DentKey>>,
     frozen_links: Arc<HashMap<LinkId, Option<DentKey>>>,
     clean_dents: quick_cache::unsync::Cache<DentKey, Option<Dent>>,
-    groups: Vec<u8>,
+    groups: GroupRows,
     /// Access times of reads that nothing has recorded yet.
     reads: HashMap<u64, Timestamp>,
     /// The time of the last op.
@@ -221,7 +221,7 @@ impl State {
             links: HashMap::new(),
             frozen_links: Arc::default(),
             clean_dents: quick_cache::unsync::Cache::new(CLEAN_DENTS_MAX),
-            groups: Vec::new(),
+            groups: GroupRows::default(),
             reads: HashMap::new(),
             hlc,
             seq: 0,
@@ -450,9 +450,7 @@ impl State {
             return;
         }
         self.hlc = self.hlc.next(now);
-        let mut w = Writer::onto(std::mem::take(&mut self.groups));
-        Group { hlc: self.hlc, ops }.encode(&mut w);
-        self.groups = w.into_vec();
+        self.groups.push(&Group { hlc: self.hlc, ops });
     }
 
     /// Whether a commit would have anything to do.
@@ -462,6 +460,12 @@ impl State {
             && self.dents.is_empty()
             && self.links.is_empty()
             && self.groups.is_empty()
+    }
+
+    /// Inodes and entries that wait for a commit.
+    #[must_use]
+    pub fn changes(&self) -> usize {
+        self.dirty.len() + self.dents.len()
     }
 
     /// Takes everything that changed for a commit, which may add `ticks` groups of
