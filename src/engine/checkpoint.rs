@@ -6,13 +6,12 @@
 //! writing the log, and reading the newest and the log behind it is
 //! proportional to the state, however long the history.
 
-use super::commit::blocking;
 use super::follow::{Folded, Log, Source};
 use super::publish::Publisher;
 use super::{Engine, Error, Inner, Progress, Result};
 use crate::crypto::{Context, SignatureKind, envelope, names};
 use crate::data::blocks::{Blocks, NodeReader, NodeWriter};
-use crate::ids::{BlockId, MachineId};
+use crate::ids::{BlockId, Hlc, MachineId};
 use crate::log::object_name;
 use crate::log::record::{CHECKPOINT_PACKS_MAX, CheckpointRecord, CheckpointRef, PackInfo};
 use crate::meta::checkpoint::{LEVEL_MAX, Node, Root, Row, TreeBuilder};
@@ -101,6 +100,13 @@ pub(super) struct Draft {
     packs: BTreeMap<[u8; 16], PackInfo>,
 }
 
+/// A checkpoint whose nodes lie on the local disk.
+pub(super) struct Built<'a> {
+    hlc: Hlc,
+    root: Root,
+    nodes: NodeWriter<'a>,
+}
+
 impl Inner {
     /// Fixes the state as of the last commit, if a checkpoint is due.
     pub(super) fn draft_checkpoint(&self, own: &OwnLog) -> Result<Option<Draft>> {
@@ -116,34 +122,39 @@ impl Inner {
         Ok(Some(Draft { db, position, packs }))
     }
 
-    /// Writes a checkpoint of what was drafted. `announced` are the packs that the
-    /// log has announced since; all segments are sent.
+    /// Makes the nodes of what was drafted, and lets the database go: that an upload takes
+    /// long must not make its log grow. `announced` are the packs that the log announces
+    /// before the checkpoint is written.
+    pub(super) fn build_checkpoint(
+        &self,
+        mut draft: Draft,
+        announced: &[PackInfo],
+    ) -> Result<Built<'_>> {
+        draft.packs.extend(announced.iter().map(|info| (info.pack.0, *info)));
+        let mut nodes = NodeWriter::new(&self.blocks)?;
+        let keys = &self.blocks.keyring().fixed;
+        let mut builder =
+            TreeBuilder::new(keys.tree_key(), |node: &[u8]| nodes.add(node).map_err(Error::from));
+        tree_rows(&draft.db, |row| builder.push(row))?;
+        for info in draft.packs.values() {
+            builder.push(&Row::Pack(*info))?;
+        }
+        let root = builder.finish()?;
+        Ok(Built { hlc: draft.position.hlc, root, nodes })
+    }
+
+    /// Uploads a checkpoint; all segments are sent.
     pub(super) async fn write_checkpoint(
         &self,
         publisher: &mut Publisher,
-        mut draft: Draft,
-        announced: &[PackInfo],
+        Built { hlc, root, nodes }: Built<'_>,
     ) -> Result<()> {
-        draft.packs.extend(announced.iter().map(|info| (info.pack.0, *info)));
-        let mut writer = NodeWriter::new(&self.blocks)?;
-        let root = blocking(|| {
-            let keys = &self.blocks.keyring().fixed;
-            let mut builder = TreeBuilder::new(keys.tree_key(), |node: &[u8]| {
-                writer.add(node).map_err(Error::from)
-            });
-            tree_rows(&draft.db, |row| builder.push(row))?;
-            for info in draft.packs.values() {
-                builder.push(&Row::Pack(*info))?;
-            }
-            builder.finish()
-        })?;
-        draft.db.end_snapshot()?;
-        if writer.packs() > CHECKPOINT_PACKS_MAX {
+        if nodes.packs() > CHECKPOINT_PACKS_MAX {
             // Not tried again before the log has grown by as much.
             publisher.own.since_checkpoint = 0;
-            return Err(Error::CheckpointTooLarge { packs: writer.packs() });
+            return Err(Error::CheckpointTooLarge { packs: nodes.packs() });
         }
-        let packs = writer.upload().await?;
+        let packs = nodes.upload().await?;
         let own = publisher.own;
         let machine = publisher.identity.machine;
         let cut = publisher.seen.heads.iter().copied().chain(publisher.end()).collect();
@@ -152,7 +163,7 @@ impl Inner {
             machine,
             number: own.next_checkpoint,
             membership: publisher.membership,
-            hlc: draft.position.hlc,
+            hlc,
             root: root.id,
             level: root.level,
             rows: root.rows,

@@ -117,7 +117,7 @@ impl Inner {
 
     async fn publish(&self) -> Result<Vec<Error>> {
         let mut publisher = self.publisher.lock().await;
-        let (last_outbox, draft, unmerged) = {
+        let (last_outbox, packs, draft, unmerged) = {
             let mut committer = self.committer.lock().await;
             let unmerged = self.commit_for_upload(&mut committer).await?;
             // What is committed from here on is for the next upload.
@@ -127,19 +127,23 @@ impl Inner {
                 true => self.draft_checkpoint(&publisher.own)?,
                 false => None,
             };
-            (committer.last_outbox, draft, unmerged)
+            // All that the log refers to; what is closed from here on is for the next too.
+            let mut packs = self.blocks.packs_in(PackState::Uploaded);
+            packs.extend(self.blocks.packs_in(PackState::Closed));
+            (committer.last_outbox, packs, draft, unmerged)
         };
+        // Nobody needs a checkpoint to read what is sent; the next upload tries again.
+        let warn = |error: &Error| log::warn!("no checkpoint was written: {error}");
+        let built = draft
+            .map(|draft| blocking(|| self.build_checkpoint(draft, &packs)))
+            .and_then(|built| built.inspect_err(warn).ok());
         self.upload_packs().await?;
-        let packs = self.blocks.packs_in(PackState::Uploaded);
         let Publisher { others, seen, .. } = &mut *publisher;
         others.check(&*self.store, self.blocks.keyring(), seen).await?;
         self.make_segments(&mut publisher, last_outbox, &packs)?;
         self.send_segments(&mut publisher).await?;
-        if let Some(draft) = draft {
-            // Nobody needs it to read what was sent; the next upload tries again.
-            if let Err(error) = self.write_checkpoint(&mut publisher, draft, &packs).await {
-                log::warn!("no checkpoint was written: {error}");
-            }
+        if let Some(built) = built {
+            drop(self.write_checkpoint(&mut publisher, built).await.inspect_err(warn));
         }
         if publisher.own.told_seq != publisher.own.next_seq {
             self.send_head(&mut publisher).await?;
