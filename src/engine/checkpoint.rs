@@ -25,6 +25,8 @@ use std::collections::BTreeMap;
 
 /// Rows of one transaction when a checkpoint is loaded.
 const ROWS_PER_TRANSACTION: usize = 20_000;
+/// Bytes of them.
+const ROWS_LEN_MAX: usize = 8 << 20;
 /// How many of a machine's checkpoints are tried before its log is read from the
 /// start.
 const TRIES: u64 = 3;
@@ -328,7 +330,7 @@ impl Loader<'_> {
             return Err(self.broken("it is too deep"));
         }
         let mut count = 0;
-        let mut last_key = Vec::new();
+        let (mut last_key, mut rows_len) = (Vec::new(), 0);
         let mut pending: Vec<(BlockId, u8)> = vec![(self.record.root, self.record.level)];
         while let Some((id, level)) = pending.pop() {
             match Node::decode(&nodes.get(id).await?, level)? {
@@ -348,10 +350,12 @@ impl Loader<'_> {
                             folded.saw_number(*ino);
                         }
                         self.rows.push(row);
+                        rows_len += value.len();
                         last_key = key;
                     }
-                    if self.rows.len() >= ROWS_PER_TRANSACTION {
+                    if self.rows.len() >= ROWS_PER_TRANSACTION || rows_len >= ROWS_LEN_MAX {
                         self.save()?;
+                        rows_len = 0;
                     }
                 }
             }
