@@ -9,6 +9,7 @@ mod engine {
 
     mod machines;
     mod packs;
+    mod pieces;
     mod promises;
     mod rebuild;
     mod suite;

@@ -19,6 +19,7 @@ mod program {
     mod power;
     mod round_trip;
     mod saves;
+    mod scale;
     mod steps;
     mod support;
     mod together;

@@ -11,6 +11,9 @@ use std::sync::Arc;
 /// Most patches of one block before they are merged into it.
 pub const BLOCK_PATCHES_MAX: usize = 64;
 
+/// What each patch takes in memory besides its bytes.
+pub const PATCH_OVERHEAD: u64 = 256;
+
 /// Blocks in one row at most.
 const ROW_BLOCKS_MAX: usize = 1024;
 
@@ -128,6 +131,13 @@ impl Patches {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.rows.is_empty()
+    }
+
+    /// Bytes they take in memory, about.
+    #[must_use]
+    pub fn weight(&self) -> u64 {
+        let pieces = self.layer.extents.count() + self.layer.staged.len();
+        self.layer.extents.len() + pieces as u64 * PATCH_OVERHEAD
     }
 }
 

@@ -6,13 +6,12 @@
 //! writing the log, and reading the newest and the log behind it is
 //! proportional to the state, however long the history.
 
-use super::commit::blocking;
 use super::follow::{Folded, Log, Source};
 use super::publish::Publisher;
 use super::{Engine, Error, Inner, Progress, Result};
 use crate::crypto::{Context, SignatureKind, envelope, names};
 use crate::data::blocks::{Blocks, NodeReader, NodeWriter};
-use crate::ids::{BlockId, MachineId};
+use crate::ids::{BlockId, Hlc, MachineId};
 use crate::log::object_name;
 use crate::log::record::{CHECKPOINT_PACKS_MAX, CheckpointRecord, CheckpointRef, PackInfo};
 use crate::meta::checkpoint::{LEVEL_MAX, Node, Root, Row, TreeBuilder};
@@ -26,6 +25,8 @@ use std::collections::BTreeMap;
 
 /// Rows of one transaction when a checkpoint is loaded.
 const ROWS_PER_TRANSACTION: usize = 20_000;
+/// Bytes of them.
+const ROWS_LEN_MAX: usize = 8 << 20;
 /// How many of a machine's checkpoints are tried before its log is read from the
 /// start.
 const TRIES: u64 = 3;
@@ -42,24 +43,24 @@ fn tree_rows<E: From<crate::meta::db::Error>>(
         // Open, but without a name: gone as far as others are concerned.
         if inode.nlink == 0 { Ok(()) } else { push(&Row::Inode { ino, inode }) }
     })?;
-    let (mut at, mut names) = (0, BTreeMap::new());
-    let mut flush = |parent: u64, names: &mut BTreeMap<_, Dent>| {
-        for (name, dent) in std::mem::take(names) {
-            push(&Row::Dentry { parent, name, link: dent.link, ino: dent.ino })?;
+    let (mut at, mut dents) = (0, Vec::new());
+    let mut flush = |parent: u64, dents: &mut Vec<Dent>| {
+        dents.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        for Dent { name, link, ino, .. } in dents.drain(..) {
+            push(&Row::Dentry { parent, name, link, ino })?;
         }
         Ok::<_, E>(())
     };
     db.scan::<E>(Table::Dent, |key, row| {
         let parent = key.first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes));
-        let dent = Dent::decode(row).map_err(|e| malformed(Table::Dent, e))?;
         if parent != at {
-            flush(at, &mut names)?;
+            flush(at, &mut dents)?;
             at = parent;
         }
-        names.insert(dent.name.clone(), dent);
+        dents.push(Dent::decode(row).map_err(|e| malformed(Table::Dent, e))?);
         Ok(())
     })?;
-    flush(at, &mut names)
+    flush(at, &mut dents)
 }
 
 fn announced_packs(db: &Reader) -> Result<BTreeMap<[u8; 16], PackInfo>> {
@@ -101,6 +102,13 @@ pub(super) struct Draft {
     packs: BTreeMap<[u8; 16], PackInfo>,
 }
 
+/// A checkpoint whose nodes lie on the local disk.
+pub(super) struct Built<'a> {
+    hlc: Hlc,
+    root: Root,
+    nodes: NodeWriter<'a>,
+}
+
 impl Inner {
     /// Fixes the state as of the last commit, if a checkpoint is due.
     pub(super) fn draft_checkpoint(&self, own: &OwnLog) -> Result<Option<Draft>> {
@@ -116,34 +124,39 @@ impl Inner {
         Ok(Some(Draft { db, position, packs }))
     }
 
-    /// Writes a checkpoint of what was drafted. `announced` are the packs that the
-    /// log has announced since; all segments are sent.
+    /// Makes the nodes of what was drafted, and lets the database go: that an upload takes
+    /// long must not make its log grow. `announced` are the packs that the log announces
+    /// before the checkpoint is written.
+    pub(super) fn build_checkpoint(
+        &self,
+        mut draft: Draft,
+        announced: &[PackInfo],
+    ) -> Result<Built<'_>> {
+        draft.packs.extend(announced.iter().map(|info| (info.pack.0, *info)));
+        let mut nodes = NodeWriter::new(&self.blocks)?;
+        let keys = &self.blocks.keyring().fixed;
+        let mut builder =
+            TreeBuilder::new(keys.tree_key(), |node: &[u8]| nodes.add(node).map_err(Error::from));
+        tree_rows(&draft.db, |row| builder.push(row))?;
+        for info in draft.packs.values() {
+            builder.push(&Row::Pack(*info))?;
+        }
+        let root = builder.finish()?;
+        Ok(Built { hlc: draft.position.hlc, root, nodes })
+    }
+
+    /// Uploads a checkpoint; all segments are sent.
     pub(super) async fn write_checkpoint(
         &self,
         publisher: &mut Publisher,
-        mut draft: Draft,
-        announced: &[PackInfo],
+        Built { hlc, root, nodes }: Built<'_>,
     ) -> Result<()> {
-        draft.packs.extend(announced.iter().map(|info| (info.pack.0, *info)));
-        let mut writer = NodeWriter::new(&self.blocks)?;
-        let root = blocking(|| {
-            let keys = &self.blocks.keyring().fixed;
-            let mut builder = TreeBuilder::new(keys.tree_key(), |node: &[u8]| {
-                writer.add(node).map_err(Error::from)
-            });
-            tree_rows(&draft.db, |row| builder.push(row))?;
-            for info in draft.packs.values() {
-                builder.push(&Row::Pack(*info))?;
-            }
-            builder.finish()
-        })?;
-        draft.db.end_snapshot()?;
-        if writer.packs() > CHECKPOINT_PACKS_MAX {
+        if nodes.packs() > CHECKPOINT_PACKS_MAX {
             // Not tried again before the log has grown by as much.
             publisher.own.since_checkpoint = 0;
-            return Err(Error::CheckpointTooLarge { packs: writer.packs() });
+            return Err(Error::CheckpointTooLarge { packs: nodes.packs() });
         }
-        let packs = writer.upload().await?;
+        let packs = nodes.upload().await?;
         let own = publisher.own;
         let machine = publisher.identity.machine;
         let cut = publisher.seen.heads.iter().copied().chain(publisher.end()).collect();
@@ -152,7 +165,7 @@ impl Inner {
             machine,
             number: own.next_checkpoint,
             membership: publisher.membership,
-            hlc: draft.position.hlc,
+            hlc,
             root: root.id,
             level: root.level,
             rows: root.rows,
@@ -317,7 +330,7 @@ impl Loader<'_> {
             return Err(self.broken("it is too deep"));
         }
         let mut count = 0;
-        let mut last_key = Vec::new();
+        let (mut last_key, mut rows_len) = (Vec::new(), 0);
         let mut pending: Vec<(BlockId, u8)> = vec![(self.record.root, self.record.level)];
         while let Some((id, level)) = pending.pop() {
             match Node::decode(&nodes.get(id).await?, level)? {
@@ -337,10 +350,12 @@ impl Loader<'_> {
                             folded.saw_number(*ino);
                         }
                         self.rows.push(row);
+                        rows_len += value.len();
                         last_key = key;
                     }
-                    if self.rows.len() >= ROWS_PER_TRANSACTION {
+                    if self.rows.len() >= ROWS_PER_TRANSACTION || rows_len >= ROWS_LEN_MAX {
                         self.save()?;
+                        rows_len = 0;
                     }
                 }
             }

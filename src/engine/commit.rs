@@ -9,11 +9,11 @@
 use super::content::{Saved, Work};
 use super::error::told;
 use super::{Error, Inner, Numbers, Result};
-use crate::codec::Writer;
 use crate::data;
 use crate::data::blocks::CommitPart;
+use crate::data::file::PATCH_OVERHEAD;
 use crate::ids::Hlc;
-use crate::log::op::{Content, Group, Op};
+use crate::log::op::{Content, Group, GroupRows, Op};
 use crate::meta::db::{self, Key, Table, Txn};
 use crate::meta::singles::{Position, Single};
 use crate::meta::state::{Frozen, FrozenInode, Usage, encode_slot};
@@ -24,6 +24,8 @@ use std::sync::atomic::Ordering;
 /// Encoded ops of one group that a commit adds, bytes; a group is never split
 /// over segments.
 const GROUP_LEN_MAX: usize = 64 << 10;
+/// Inodes and entries that may wait for a commit.
+const CHANGES_MAX: usize = 1 << 16;
 /// Groups a commit may add: enough for every file to have one of its own.
 const TICKS: u64 = 1 << 14;
 
@@ -31,13 +33,28 @@ const TICKS: u64 = 1 << 14;
 #[derive(Debug, Default)]
 pub(crate) struct Committer {
     running: Option<Running>,
-    /// Files of which the database holds patches, and how many bytes as far as they
-    /// are in memory too.
-    pub(super) patched: BTreeMap<u64, u64>,
+    patched: Patched,
     /// The last row of the outbox.
     pub(super) last_outbox: i64,
     /// Files that the last commit should have merged all patches of and could not.
     unmerged: Vec<Error>,
+}
+
+/// Files of which the database holds patches, and what those take in memory.
+#[derive(Debug, Default)]
+struct Patched {
+    files: BTreeMap<u64, u64>,
+    weight: u64,
+}
+
+impl Patched {
+    fn set(&mut self, ino: u64, weight: Option<u64>) {
+        let before = match weight {
+            Some(weight) => self.files.insert(ino, weight),
+            None => self.files.remove(&ino),
+        };
+        self.weight = self.weight + weight.unwrap_or(0) - before.unwrap_or(0);
+    }
 }
 
 /// A commit that is not on disk yet.
@@ -53,12 +70,11 @@ impl Committer {
     /// Starts where the database says the last run ended.
     pub(super) fn load(db: &db::Reader) -> db::Result<Self> {
         let last = db.last_key(Table::Outbox)?;
-        Ok(Self {
-            running: None,
-            patched: db.patched_inodes()?.into_iter().map(|ino| (ino, 0)).collect(),
-            last_outbox: last,
-            unmerged: Vec::new(),
-        })
+        let mut patched = Patched::default();
+        for (ino, count, len) in db.patched_inodes()? {
+            patched.set(ino, Some(len + count * PATCH_OVERHEAD));
+        }
+        Ok(Self { running: None, patched, last_outbox: last, unmerged: Vec::new() })
     }
 }
 
@@ -67,6 +83,12 @@ impl Inner {
     pub(super) async fn commit_merged(&self) -> Result<()> {
         let mut committer = self.committer.lock().await;
         self.commit_for_upload(&mut committer).await.map(drop)
+    }
+
+    /// Waits for a commit if so much has changed that it should not become more.
+    pub(super) async fn keep_up(&self) -> vfs::Result<()> {
+        let changes = self.state.lock().changes();
+        if changes > CHANGES_MAX { self.commit().await } else { Ok(()) }
     }
 
     /// Makes every change so far survive a crash of this machine.
@@ -88,12 +110,6 @@ impl Inner {
     /// not be merged, so that the log must not tell of them yet.
     pub(super) async fn commit_for_upload(&self, committer: &mut Committer) -> Result<Vec<Error>> {
         self.finish(committer).await?;
-        for ino in committer.patched.keys().copied().collect::<Vec<_>>() {
-            let mut state = self.state.lock();
-            if self.file_of(&mut state, ino)?.is_some() {
-                state.mark_dirty(ino);
-            }
-        }
         self.run(committer, true).await?;
         Ok(std::mem::take(&mut committer.unmerged))
     }
@@ -104,6 +120,13 @@ impl Inner {
     }
 
     async fn run(&self, committer: &mut Committer, merge_all: bool) -> Result<()> {
+        let merge_all = merge_all || committer.patched.weight > self.settings.patches_max();
+        for ino in committer.patched.files.keys().filter(|_| merge_all) {
+            let mut state = self.state.lock();
+            if self.file_of(&mut state, *ino)?.is_some() {
+                state.mark_dirty(*ino);
+            }
+        }
         let frozen = {
             let mut state = self.state.lock();
             state.record_reads(self.env.now())?;
@@ -130,30 +153,32 @@ impl Inner {
     }
 
     async fn try_work_off(&self, committer: &mut Committer) -> Result<()> {
-        // Patches of files in use are in memory, which is not there for all there may be.
-        let has_many_patches =
-            committer.patched.values().sum::<u64>() > self.settings.unsaved_max();
         let Some(running) = &mut committer.running else { return Ok(()) };
         if self.is_broken.load(Ordering::Acquire) {
             let source = std::io::Error::other("an earlier sync failed; restart to go on");
             return Err(Error::Local { path: self.settings.state_dir.clone(), source });
         }
-        self.save_files(running, has_many_patches).await?;
+        self.save_files(running).await?;
         if running.merge_all {
             self.blocks.close_pack();
         }
         let part = blocking(|| self.blocks.prepare_commit());
         running.part.absorb(part.map_err(|error| self.broken_unless_full(error.into()))?);
-        let written = blocking(|| self.write_transaction(running, committer.last_outbox + 1));
+        let written = blocking(|| self.write_transaction(running, committer.last_outbox));
         let last_outbox = written.map_err(|error| self.broken_unless_full(error.into()))?;
         self.blocks.committed(&running.part);
-        self.settle(running, &mut committer.patched);
+        self.settle(running);
         committer.unmerged.clear();
         for frozen in &running.frozen.inodes {
-            let unmerged = running.saved.get(&frozen.ino).and_then(|saved| saved.unmerged.clone());
+            let saved = running.saved.get(&frozen.ino);
+            let unmerged = saved.and_then(|saved| saved.unmerged.clone());
             let has_name = frozen.inode.as_ref().is_some_and(|inode| inode.nlink > 0);
             if let Some(source) = unmerged.filter(|_| running.merge_all && has_name) {
                 committer.unmerged.push(Error::Unmerged { ino: frozen.ino, source });
+            }
+            if saved.is_some() || frozen.inode.is_none() {
+                let patched = saved.filter(|saved| saved.has_patches);
+                committer.patched.set(frozen.ino, patched.map(|saved| saved.patches_weight));
             }
         }
         committer.last_outbox = last_outbox;
@@ -174,7 +199,7 @@ impl Inner {
         error
     }
 
-    async fn save_files(&self, running: &mut Running, has_many_patches: bool) -> Result<()> {
+    async fn save_files(&self, running: &mut Running) -> Result<()> {
         let mut out_of_reach: Option<Arc<data::Error>> = None;
         for frozen in &running.frozen.inodes {
             let Some(inode) = &frozen.inode else { continue };
@@ -199,7 +224,7 @@ impl Inner {
                 layer: &layer,
                 patches: &patches.layer,
                 patch_rows: &patches.rows,
-                merge_all: merge_all || has_many_patches,
+                merge_all,
                 unmerged,
             };
             let saved = self.save_file(&work).await?;
@@ -215,14 +240,14 @@ impl Inner {
     }
 
     /// Ops that tell of the new content of files, in groups of bounded size.
-    fn write_groups(&self, running: &Running) -> Vec<u8> {
-        let mut w = Writer::new();
+    fn write_groups(&self, running: &Running) -> GroupRows {
+        let mut rows = GroupRows::default();
         let mut hlc = running.frozen.hlc.0 - TICKS;
         let (mut ops, mut len) = (Vec::new(), 0);
         let mut flush = |ops: &mut Vec<Op>, len: &mut usize| {
             if !ops.is_empty() {
                 hlc = (hlc + 1).min(running.frozen.hlc.0);
-                Group { hlc: Hlc(hlc), ops: std::mem::take(ops) }.encode(&mut w);
+                rows.push(&Group { hlc: Hlc(hlc), ops: std::mem::take(ops) });
                 *len = 0;
             }
         };
@@ -248,13 +273,12 @@ impl Inner {
             }
         }
         flush(&mut ops, &mut len);
-        w.into_vec()
+        rows
     }
 
-    /// Answers the last row of the outbox.
-    fn write_transaction(&self, running: &Running, outbox: i64) -> db::Result<i64> {
-        let mut groups = running.frozen.groups.clone();
-        groups.extend(self.write_groups(running));
+    /// Answers the last row of the outbox, given the last one before.
+    fn write_transaction(&self, running: &Running, mut outbox: i64) -> db::Result<i64> {
+        let write_groups = self.write_groups(running);
         let mut numbers = *self.numbers.lock();
         numbers.reserved = numbers.next + Numbers::RESERVE;
         let usage = self.usage_after(running);
@@ -262,13 +286,14 @@ impl Inner {
         self.db.write(|txn| {
             running.part.save(txn)?;
             save_state(txn, &running.frozen, &running.saved)?;
-            if !groups.is_empty() {
-                txn.put(Table::Outbox, Key::Int(outbox), &groups)?;
+            for row in running.frozen.groups.iter().chain(write_groups.iter()) {
+                outbox += 1;
+                txn.put(Table::Outbox, Key::Int(outbox), row)?;
             }
             position.save(txn)
         })?;
         self.numbers.lock().reserved = numbers.reserved;
-        Ok(if groups.is_empty() { outbox - 1 } else { outbox })
+        Ok(outbox)
     }
 
     fn usage_after(&self, running: &Running) -> Usage {
@@ -287,19 +312,14 @@ impl Inner {
     }
 
     /// Makes memory agree with what the transaction wrote.
-    fn settle(&self, running: &Running, patched: &mut BTreeMap<u64, u64>) {
+    fn settle(&self, running: &mut Running) {
         let usage = self.usage_after(running);
         let mut state = self.state.lock();
         state.usage.bytes = usage.bytes;
         for frozen in &running.frozen.inodes {
-            match (running.saved.get(&frozen.ino), &frozen.inode) {
-                (Some(saved), _) if saved.has_patches => drop(patched.insert(frozen.ino, 0)),
-                (None, Some(_)) => {}
-                _ => drop(patched.remove(&frozen.ino)),
-            }
             let Some(slot) = state.cached_slot(frozen.ino) else { continue };
             let opens = slot.opens;
-            let Some(saved) = running.saved.get(&frozen.ino) else {
+            let Some(saved) = running.saved.get_mut(&frozen.ino) else {
                 if let Some(file) = slot.file.as_mut().filter(|_| frozen.inode.is_none()) {
                     file.frozen = None;
                 }
@@ -323,11 +343,10 @@ impl Inner {
             for (block, patch) in &saved.patches {
                 patches.add(*block, patch.clone(), self.block_size);
             }
-            let len = patches.layer.extents.len();
+            // What cannot be merged is no reason to try.
+            saved.patches_weight = saved.unmerged.as_ref().map_or(patches.weight(), |_| 0);
             if opens == 0 && file.is_clean() && file.failure.is_none() {
                 slot.file = None;
-            } else if saved.has_patches {
-                patched.insert(frozen.ino, len);
             }
         }
         state.thaw(&running.frozen);

@@ -35,6 +35,8 @@ pub(super) struct Saved {
     pub(super) patches: Vec<(u64, Patch)>,
     /// Whether any patches are left, new ones included.
     pub(super) has_patches: bool,
+    /// What those take in memory, unless they cannot be merged.
+    pub(super) patches_weight: u64,
     /// Why the patches hold everything that is new, whatever they should have been
     /// merged into.
     pub(super) unmerged: Option<Arc<Error>>,
@@ -158,7 +160,8 @@ impl Inner {
         };
         let (content, used) = (work.inode.content.clone(), work.inode.used);
         let (unpatched, has_patches, unmerged) = (Vec::new(), true, Some(reason));
-        Ok(Saved { content, used, unpatched, unpatched_from, patches, has_patches, unmerged })
+        let saved = Saved { content, used, unpatched, unpatched_from, patches, ..Saved::default() };
+        Ok(Saved { has_patches, unmerged, ..saved })
     }
 
     async fn merge(&self, work: &Work<'_>) -> Result<Saved> {

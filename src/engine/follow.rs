@@ -53,11 +53,17 @@ impl Log {
     }
 }
 
-/// Segments that take effect together.
+/// Segments of a batch that are in memory together.
+const SEGMENTS_AT_A_TIME: usize = 8;
+
+/// Segments that take effect together: all of them are there.
 #[derive(Debug)]
 struct Batch {
     deps: Vec<Dep>,
-    groups: Vec<Group>,
+    /// The groups of the first of them.
+    kept: Vec<Group>,
+    /// Where those end: what follows is read again when it is folded.
+    kept_to: Dep,
     end: Dep,
 }
 
@@ -170,8 +176,9 @@ impl Source<'_> {
         self.find(&context, |keys| names::segment(keys, machine, incarnation, seq)).await
     }
 
-    /// The segment behind what was read of a log; `None` if it is not there.
-    async fn next_segment(&self, log: &Log) -> Result<Option<(Segment, Hash)>> {
+    /// The segment behind what was read of a log, and the end of the log from then on;
+    /// `None` if it is not there.
+    async fn next_segment(&self, log: &mut Log) -> Result<Option<(Segment, Dep)>> {
         let (machine, seq) = (log.machine, log.next_seq);
         let namespace = self.keyring.namespace;
         let Some(plain) = self.segment_plain(machine, log.incarnation, seq).await? else {
@@ -199,7 +206,9 @@ impl Source<'_> {
         if role.is_none_or(|role| role < Role::Write) {
             return Err(refused());
         }
-        Ok(Some((segment, hash)))
+        (log.next_seq, log.last) = (seq + 1, hash);
+        let end = Dep { machine, incarnation: log.incarnation, seq, hash };
+        Ok(Some((segment, end)))
     }
 
     /// Whether a whole batch is there behind what is known of a log. Half of one is
@@ -214,18 +223,23 @@ impl Source<'_> {
     /// Reads one more batch of a log, if a whole one is there.
     async fn read_batch(&self, log: &mut Log) -> Result<()> {
         let mut batch: Option<Batch> = None;
+        let first = log.next_seq;
         loop {
-            let Some((segment, hash)) = self.next_segment(log).await? else {
+            let Some((segment, end)) = self.next_segment(log).await? else {
                 log.is_ended = true;
                 return Ok(());
             };
-            let end =
-                Dep { machine: log.machine, incarnation: log.incarnation, seq: segment.seq, hash };
-            log.next_seq += 1;
-            log.last = hash;
-            let gathered = batch.get_or_insert(Batch { deps: vec![], groups: vec![], end });
-            gathered.deps.extend(segment.deps);
-            gathered.groups.extend(segment.groups);
+            let empty = || Batch { deps: vec![], kept: vec![], kept_to: end, end };
+            let gathered = batch.get_or_insert_with(empty);
+            for dep in segment.deps {
+                if !gathered.deps.contains(&dep) {
+                    gathered.deps.push(dep);
+                }
+            }
+            if segment.seq - first < SEGMENTS_AT_A_TIME as u64 {
+                gathered.kept.extend(segment.groups);
+                gathered.kept_to = end;
+            }
             gathered.end = end;
             if segment.ends_batch {
                 log.waiting = batch;
@@ -242,6 +256,8 @@ pub(super) struct Folded {
     pub(super) heads: HashMap<(MachineId, Incarnation), Dep>,
     /// The highest inode number made in each machine's share.
     pub(super) last_number: HashMap<u64, u64>,
+    /// Where the batch ends of which the state holds a part.
+    pub(super) unfinished: Option<Dep>,
     /// The life that goes on here, whose end is kept elsewhere.
     pub(super) own: Option<(MachineId, Incarnation)>,
 }
@@ -252,7 +268,7 @@ impl Folded {
         let is_others = |end: &Dep| self.own != Some((end.machine, end.incarnation));
         let mut heads: Vec<_> = self.heads.values().copied().filter(is_others).collect();
         heads.sort_unstable_by_key(|dep| (dep.machine, dep.incarnation));
-        Seen { heads }
+        Seen { heads, unfinished: self.unfinished }
     }
 
     /// Notes that an inode number is taken.
@@ -262,8 +278,7 @@ impl Folded {
     }
 }
 
-/// Folds all logs into what `folded` says is in the state already, each batch in a
-/// transaction of its own.
+/// Folds all logs into what `folded` says is in the state already, batch by batch.
 pub(super) async fn fold_all(
     source: &Source<'_>,
     logs: &mut [Log],
@@ -286,10 +301,8 @@ pub(super) async fn fold_all(
                 })
             });
             if is_ready && let Some(batch) = log.waiting.take() {
-                folded.heads.insert((log.machine, log.incarnation), batch.end);
-                fold_batch(&batch, state, (db, blocks), &mut folded).await?;
+                fold_batch(source, batch, state, (db, blocks), &mut folded, progress).await?;
                 has_moved = true;
-                progress.advance(batch.groups.len() as u64);
             }
         }
         if !has_moved && logs.iter().all(|log| log.is_ended || log.waiting.is_some()) {
@@ -309,14 +322,47 @@ pub(super) async fn fold_all(
     Ok(folded)
 }
 
+/// Folds a batch, a piece at a time and each in a transaction of its own. If that is cut
+/// off, the database says so, and opening it goes on behind the last piece.
 async fn fold_batch(
-    batch: &Batch,
+    source: &Source<'_>,
+    batch: Batch,
+    state: &mut State,
+    (db, blocks): (&Db, &Blocks),
+    folded: &mut Folded,
+    progress: &dyn Progress,
+) -> Result<()> {
+    let Batch { mut kept, kept_to: mut at, end, .. } = batch;
+    let mut log = Log::behind(at.machine, at.incarnation, at.seq + 1, at.hash);
+    loop {
+        folded.heads.insert((at.machine, at.incarnation), at);
+        folded.unfinished = (at.seq < end.seq).then_some(end);
+        fold_piece(&kept, state, (db, blocks), folded).await?;
+        progress.advance(kept.len() as u64);
+        if at.seq >= end.seq {
+            return Ok(());
+        }
+        kept.clear();
+        for _ in 0..SEGMENTS_AT_A_TIME.min((end.seq - at.seq) as usize) {
+            let withheld = Error::Withheld { machine: at.machine, seq: log.next_seq };
+            let (segment, now) = source.next_segment(&mut log).await?.ok_or(withheld)?;
+            kept.extend(segment.groups);
+            at = now;
+        }
+        if at.seq == end.seq && at.hash != end.hash {
+            return Err(Error::Fork { machine: at.machine, seq: at.seq });
+        }
+    }
+}
+
+async fn fold_piece(
+    groups: &[Group],
     state: &mut State,
     (db, blocks): (&Db, &Blocks),
     folded: &mut Folded,
 ) -> Result<()> {
     let mut dirs = Vec::new();
-    for group in &batch.groups {
+    for group in groups {
         for op in &group.ops {
             if let Op::PackAdd { pack, epoch, size, dir_hash } = op {
                 let info =

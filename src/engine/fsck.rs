@@ -1,6 +1,7 @@
 //! Verifying everything: the local database, the tree, and every block of every
 //! file as the store has it.
 
+use super::commit::blocking;
 use super::{Engine, Error, Result};
 use crate::crypto::names;
 use crate::data;
@@ -8,19 +9,26 @@ use crate::data::blocks::{BlockType, Proof};
 use crate::data::manifest;
 use crate::log::object_name;
 use crate::log::segment::Dep;
-use crate::meta::db::{Key, Table};
+use crate::meta::db::{Key, Reader, Table};
 use crate::meta::row::{Dent, Inode, PackState};
 use crate::meta::state::{ROOT, decode_inode_row, malformed};
 use crate::store::{self, ObjectName};
+use bytes::Bytes;
 use serde::Serialize;
-use std::collections::{BTreeMap, HashMap};
-use std::ops::Range;
+use std::collections::{HashMap, HashSet};
+use std::ops::{Range, RangeInclusive};
 use vfs::ErrorKind;
 
 use super::status::Progress;
 
 /// Blocks of a file that are looked at together.
 const BLOCKS_AT_A_TIME: u64 = 1 << 14;
+/// Bytes of inodes in memory at a time.
+const ROWS_LEN: usize = 1 << 20;
+/// Inodes whose names are counted together, in one pass over all names.
+const COUNTED_AT_A_TIME: usize = 1 << 20;
+/// Names of a path at most.
+const DEPTH_MAX: usize = 10_000;
 
 /// What a check found.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -35,30 +43,19 @@ pub struct FsckReport {
     pub problems: Vec<String>,
 }
 
-/// The tree by inode: how to find a path.
-#[derive(Default)]
-struct Tree {
-    places: HashMap<u64, (u64, Vec<u8>)>,
-    links: HashMap<u64, u32>,
-    subdirs: HashMap<u64, u32>,
-}
+/// Problems, and the inodes they are about: paths are looked up when all are known.
+type Problems = Vec<(Option<u64>, String)>;
 
-impl Tree {
-    fn path(&self, ino: u64) -> String {
-        let (mut at, mut parts) = (ino, Vec::new());
-        while at != ROOT {
-            let Some((parent, name)) = self.places.get(&at) else {
-                return format!("inode {ino}");
-            };
-            parts.push(name.escape_ascii().to_string());
-            at = *parent;
-            if parts.len() > 10_000 {
-                return format!("inode {ino}");
-            }
-        }
-        parts.reverse();
-        format!("/{}", parts.join("/"))
-    }
+/// A name by inode, and the directory it is in.
+type Places = HashMap<u64, (u64, Bytes)>;
+
+/// What an inode says of its names, and how many there are.
+struct Counted {
+    ino: u64,
+    nlink: u32,
+    is_dir: bool,
+    names: u32,
+    subdirs: u32,
 }
 
 impl Engine {
@@ -71,31 +68,8 @@ impl Engine {
         let mut report = FsckReport::default();
         let db = inner.db.reader()?;
         report.problems.extend(db.check_file()?);
-        db.begin_snapshot()?;
-        let mut inodes = BTreeMap::new();
-        db.scan::<Error>(Table::Ino, |key, row| {
-            let ino = key.try_into().map_or(0, u64::from_be_bytes);
-            let (inode, ..) = decode_inode_row(row).map_err(|e| malformed(Table::Ino, e))?;
-            inodes.insert(ino, inode);
-            Ok(())
-        })?;
-        let mut tree = Tree::default();
-        db.scan::<Error>(Table::Dent, |key, row| {
-            let dent = Dent::decode(row).map_err(|e| malformed(Table::Dent, e))?;
-            let parent = key.first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes));
-            *tree.links.entry(dent.ino).or_default() += 1;
-            *tree.subdirs.entry(parent).or_default() += u32::from(dent.kind == 2);
-            if !inodes.contains_key(&dent.ino) || !inodes.contains_key(&parent) {
-                let name = dent.name.escape_ascii();
-                report.problems.push(format!("entry \"{name}\" of inode {parent} leads nowhere"));
-            }
-            if db.get(Table::Link, Key::Bytes(&dent.link.0))?.as_deref() != Some(key) {
-                report.problems.push(format!("link {} is not where it should be", dent.link));
-            }
-            tree.places.insert(dent.ino, (parent, dent.name.to_vec()));
-            Ok(())
-        })?;
-        db.end_snapshot()?;
+        let mut problems = Problems::new();
+        blocking(|| db.snapshot(|db| check_names(db, &mut problems, progress)))?;
         let logs = self.confirmed_logs().await?;
         let listed = inner.store.list("").await?;
         let listed: HashMap<_, _> = listed.into_iter().map(|info| (info.name, info.size)).collect();
@@ -103,21 +77,44 @@ impl Engine {
         let (mut proof, lost) = Proof::begin(&inner.blocks, &listed).await?;
         report.problems.extend(lost);
         self.check_packs(&proof, &mut report).await?;
-        progress.begin("verifying files", Some(inodes.len() as u64));
-        for (ino, inode) in &inodes {
-            report.inodes += 1;
-            check_links(*ino, inode, &tree, &mut report);
-            let mut at = 0;
-            // In pieces, so that a large file takes no more memory than a small one.
-            while let Some(first) = self.next_piece(*ino, inode, at, &tree, &mut report).await? {
-                at = first.saturating_add(BLOCKS_AT_A_TIME);
-                let path = || tree.path(*ino);
-                self.check_blocks(inode, first..at, &mut proof, &path, &mut report).await?;
+        progress.begin("verifying files", Some(db.count(Table::Ino)?));
+        let mut last = 0;
+        // What changes meanwhile is verified as it was or as it is: no block goes away.
+        loop {
+            let rows = db.piece(Table::Ino, (last, i64::MAX), ROWS_LEN)?;
+            let Some((ino, _)) = rows.last() else { break };
+            last = *ino;
+            for (ino, row) in rows {
+                let (inode, ..) = decode_inode_row(&row).map_err(|e| malformed(Table::Ino, e))?;
+                let found = (&mut report, &mut problems);
+                self.check_content(ino as u64, &inode, &mut proof, found).await?;
+                progress.advance(1);
             }
-            progress.advance(1);
         }
         progress.end();
+        let places = blocking(|| db.snapshot(|db| find_places(db, &problems)))?;
+        report.problems.extend(problems.into_iter().map(|(ino, text)| match ino {
+            Some(ino) => format!("{}: {text}", path_of(ino, &places)),
+            None => text,
+        }));
         Ok(report)
+    }
+
+    async fn check_content(
+        &self,
+        ino: u64,
+        inode: &Inode,
+        proof: &mut Proof<'_>,
+        (report, problems): (&mut FsckReport, &mut Problems),
+    ) -> Result<()> {
+        report.inodes += 1;
+        let mut at = 0;
+        // In pieces, so that a large file takes no more memory than a small one.
+        while let Some(first) = self.next_piece(ino, inode, at, problems).await? {
+            at = first.saturating_add(BLOCKS_AT_A_TIME);
+            self.check_blocks((ino, inode), first..at, proof, (report, problems)).await?;
+        }
+        Ok(())
     }
 
     /// Every announced pack has the directory it was announced with. One that was out of
@@ -203,14 +200,13 @@ impl Engine {
         ino: u64,
         inode: &Inode,
         from: u64,
-        tree: &Tree,
-        report: &mut FsckReport,
+        problems: &mut Problems,
     ) -> Result<Option<u64>> {
         let found = manifest::next_block(&self.inner.blocks, &inode.content, from..u64::MAX).await;
         match found.map_err(Error::from) {
             Err(error) if error.kind() == ErrorKind::Unavailable => Err(error),
             Err(error) => {
-                report.problems.push(format!("{}: {error}", tree.path(ino)));
+                problems.push((Some(ino), error.to_string()));
                 Ok(None)
             }
             Ok(found) => Ok(found),
@@ -219,11 +215,10 @@ impl Engine {
 
     async fn check_blocks(
         &self,
-        inode: &Inode,
+        (ino, inode): (u64, &Inode),
         range: Range<u64>,
         proof: &mut Proof<'_>,
-        path: &(dyn Fn() -> String + Sync),
-        report: &mut FsckReport,
+        (report, problems): (&mut FsckReport, &mut Problems),
     ) -> Result<()> {
         let (blocks, size) = (&self.inner.blocks, self.inner.block_size);
         let found = async {
@@ -234,7 +229,7 @@ impl Engine {
         let (nodes, data) = match found.await.map_err(Error::from) {
             Err(error) if error.kind() == ErrorKind::Unavailable => return Err(error),
             Err(error) => {
-                report.problems.push(format!("{}: {error}", path()));
+                problems.push((Some(ino), error.to_string()));
                 return Ok(());
             }
             Ok(found) => found,
@@ -256,7 +251,7 @@ impl Engine {
                             format!("bytes {start} to {}", (start + size).min(inode.size))
                         },
                     );
-                    report.problems.push(format!("{}: {part}: {error}", path()));
+                    problems.push((Some(ino), format!("{part}: {error}")));
                 }
             }
         }
@@ -264,18 +259,118 @@ impl Engine {
     }
 }
 
-fn check_links(ino: u64, inode: &Inode, tree: &Tree, report: &mut FsckReport) {
-    let names = tree.links.get(&ino).copied().unwrap_or(0);
-    let expected = if inode.is_dir() {
-        if names != u32::from(ino != ROOT) {
-            report.problems.push(format!("{}: a directory with {names} names", tree.path(ino)));
+/// Compares inodes with names, a run of inodes at a time and all names for each run.
+fn check_names(db: &Reader, problems: &mut Problems, progress: &dyn Progress) -> Result<()> {
+    let runs = db.count(Table::Ino)?.div_ceil(COUNTED_AT_A_TIME as u64);
+    progress.begin("verifying names", Some(runs * db.count(Table::Dent)?));
+    let mut first = 0;
+    loop {
+        let mut counted = Vec::new();
+        let mut last = first - 1;
+        while counted.len() < COUNTED_AT_A_TIME {
+            let rows = db.piece(Table::Ino, (last, i64::MAX), ROWS_LEN)?;
+            for (ino, row) in &rows {
+                let (inode, ..) = decode_inode_row(row).map_err(|e| malformed(Table::Ino, e))?;
+                let (nlink, is_dir) = (inode.nlink, inode.is_dir());
+                counted.push(Counted { ino: *ino as u64, nlink, is_dir, names: 0, subdirs: 0 });
+            }
+            last = rows.last().map_or(i64::MAX, |(ino, _)| *ino);
+            if rows.is_empty() {
+                break;
+            }
         }
-        2 + tree.subdirs.get(&ino).copied().unwrap_or(0)
-    } else {
-        names
-    };
-    if inode.nlink != expected {
-        let path = tree.path(ino);
-        report.problems.push(format!("{path}: counts {} links, has {expected}", inode.nlink));
+        let end = if last == i64::MAX { u64::MAX } else { last as u64 };
+        count_names(db, first as u64..=end, &mut counted, problems, progress)?;
+        counted.iter().for_each(|inode| check_links(inode, problems));
+        if last == i64::MAX {
+            progress.end();
+            return Ok(());
+        }
+        first = last + 1;
     }
+}
+
+/// Counts the names of a run of inodes, and checks that names are where they should be.
+fn count_names(
+    db: &Reader,
+    run: RangeInclusive<u64>,
+    counted: &mut [Counted],
+    problems: &mut Problems,
+    progress: &dyn Progress,
+) -> Result<()> {
+    db.scan::<Error>(Table::Dent, |key, row| {
+        let dent = Dent::decode(row).map_err(|e| malformed(Table::Dent, e))?;
+        let parent = key.first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes));
+        let mut leads_somewhere = true;
+        for (ino, is_parent) in [(dent.ino, false), (parent, true)] {
+            if !run.contains(&ino) {
+                continue;
+            }
+            match counted.binary_search_by_key(&ino, |inode| inode.ino) {
+                Ok(at) if is_parent => counted[at].subdirs += u32::from(dent.kind == 2),
+                Ok(at) => counted[at].names += 1,
+                Err(_) => leads_somewhere = false,
+            }
+        }
+        if !leads_somewhere {
+            let name = dent.name.escape_ascii();
+            let what = format!("entry \"{name}\" of inode {parent} leads nowhere");
+            problems.push((None, what));
+        }
+        if run.contains(&dent.ino)
+            && db.get(Table::Link, Key::Bytes(&dent.link.0))?.as_deref() != Some(key)
+        {
+            problems.push((None, format!("link {} is not where it should be", dent.link)));
+        }
+        progress.advance(1);
+        Ok(())
+    })
+}
+
+fn check_links(inode: &Counted, problems: &mut Problems) {
+    let names = inode.names;
+    if inode.is_dir && names != u32::from(inode.ino != ROOT) {
+        problems.push((Some(inode.ino), format!("a directory with {names} names")));
+    }
+    let expected = if inode.is_dir { 2 + inode.subdirs } else { names };
+    if inode.nlink != expected {
+        let what = format!("counts {} links, has {expected}", inode.nlink);
+        problems.push((Some(inode.ino), what));
+    }
+}
+
+/// A name of each inode that there is a problem with, and of each directory above it:
+/// one pass over all names for each level.
+fn find_places(db: &Reader, problems: &Problems) -> Result<Places> {
+    let mut places = Places::new();
+    let mut wanted: HashSet<u64> = problems.iter().filter_map(|(ino, _)| *ino).collect();
+    while !wanted.is_empty() {
+        let mut above = HashSet::new();
+        db.scan::<Error>(Table::Dent, |key, row| {
+            let dent = Dent::decode(row).map_err(|e| malformed(Table::Dent, e))?;
+            if wanted.contains(&dent.ino) {
+                let parent = key.first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes));
+                places.insert(dent.ino, (parent, dent.name));
+                above.insert(parent);
+            }
+            Ok(())
+        })?;
+        above.retain(|ino| *ino != ROOT && !places.contains_key(ino));
+        wanted = above;
+    }
+    Ok(places)
+}
+
+fn path_of(ino: u64, places: &Places) -> String {
+    let (mut at, mut parts) = (ino, Vec::new());
+    while at != ROOT {
+        // A name that nothing leads to, or that leads to itself.
+        let Some((parent, name)) = places.get(&at).filter(|_| parts.len() < DEPTH_MAX) else {
+            return format!("inode {ino}");
+        };
+        parts.push(name.escape_ascii().to_string());
+        at = *parent;
+    }
+    parts.reverse();
+    format!("/{}", parts.join("/"))
 }

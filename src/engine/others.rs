@@ -99,11 +99,19 @@ pub(super) async fn catch_up(
     start.heads.extend(seen.heads.iter().map(|end| ((end.machine, end.incarnation), *end)));
     let mut logs: Vec<Log> = source.find_logs().await?;
     logs.retain(|log| (log.machine, log.incarnation) != life);
+    // The rest of a batch that was cut off comes before anything else.
+    let rest = |log: &Log| {
+        let (machine, incarnation) = (log.machine, log.incarnation);
+        seen.unfinished.filter(|end| (end.machine, end.incarnation) == (machine, incarnation))
+    };
+    logs.sort_by_key(|log| rest(log).is_none());
     let mut author = None;
     for log in &mut logs {
         log.go_behind(&start);
         if source.has_batch(log).await? {
             author = Some(log.machine);
+        } else if let Some(end) = rest(log) {
+            return Err(Error::Withheld { machine: end.machine, seq: end.seq });
         }
     }
     let Some(author) = author else { return Ok(()) };

@@ -30,6 +30,9 @@ const STORE_WAIT_MAX: Duration = Duration::from_secs(60);
 /// How long before the store is tried again meanwhile.
 const STORE_RETRY_DELAY: Duration = Duration::from_millis(500);
 
+/// Bytes of the outbox, or of segments to send, in memory at a time.
+const PIECE_LEN: usize = 2 << 20;
+
 /// What only the running upload touches.
 #[derive(Debug)]
 pub(crate) struct Publisher {
@@ -114,7 +117,7 @@ impl Inner {
 
     async fn publish(&self) -> Result<Vec<Error>> {
         let mut publisher = self.publisher.lock().await;
-        let (last_outbox, draft, unmerged) = {
+        let (last_outbox, packs, draft, unmerged) = {
             let mut committer = self.committer.lock().await;
             let unmerged = self.commit_for_upload(&mut committer).await?;
             // What is committed from here on is for the next upload.
@@ -124,19 +127,23 @@ impl Inner {
                 true => self.draft_checkpoint(&publisher.own)?,
                 false => None,
             };
-            (committer.last_outbox, draft, unmerged)
+            // All that the log refers to; what is closed from here on is for the next too.
+            let mut packs = self.blocks.packs_in(PackState::Uploaded);
+            packs.extend(self.blocks.packs_in(PackState::Closed));
+            (committer.last_outbox, packs, draft, unmerged)
         };
+        // Nobody needs a checkpoint to read what is sent; the next upload tries again.
+        let warn = |error: &Error| log::warn!("no checkpoint was written: {error}");
+        let built = draft
+            .map(|draft| blocking(|| self.build_checkpoint(draft, &packs)))
+            .and_then(|built| built.inspect_err(warn).ok());
         self.upload_packs().await?;
-        let packs = self.blocks.packs_in(PackState::Uploaded);
         let Publisher { others, seen, .. } = &mut *publisher;
         others.check(&*self.store, self.blocks.keyring(), seen).await?;
         self.make_segments(&mut publisher, last_outbox, &packs)?;
         self.send_segments(&mut publisher).await?;
-        if let Some(draft) = draft {
-            // Nobody needs it to read what was sent; the next upload tries again.
-            if let Err(error) = self.write_checkpoint(&mut publisher, draft, &packs).await {
-                log::warn!("no checkpoint was written: {error}");
-            }
+        if let Some(built) = built {
+            drop(self.write_checkpoint(&mut publisher, built).await.inspect_err(warn));
         }
         if publisher.own.told_seq != publisher.own.next_seq {
             self.send_head(&mut publisher).await?;
@@ -181,49 +188,49 @@ impl Inner {
         result
     }
 
-    /// Turns the outbox up to `last_outbox` into signed segments; they, the rows
-    /// they came from and this machine's place in its log change together.
+    /// Turns the outbox up to `last_outbox` into signed segments, a piece at a time; its
+    /// segments, the rows they came from and this machine's place in its log change
+    /// together. Only the last segment of all ends the batch: what a crash leaves of one
+    /// is ended by the next upload.
     fn make_segments(
         &self,
         publisher: &mut Publisher,
         last_outbox: i64,
-        packs: &[PackInfo],
+        mut packs: &[PackInfo],
     ) -> Result<()> {
-        let rows = publisher.db.range(
-            Table::Outbox,
-            Key::Int(0),
-            Key::Int(last_outbox),
-            usize::MAX >> 1,
-        )?;
-        let mut groups = Vec::new();
-        for (_, row) in &rows {
-            groups.extend(Group::decode_all(row)?);
-        }
-        let first = groups.first().map_or_else(|| self.state.lock().hlc, |group| group.hlc);
-        let announced = packs
-            .chunks(GROUP_OPS_MAX)
-            .map(|packs| Group { hlc: first, ops: packs.iter().map(announce).collect() });
-        let groups: Vec<Group> = announced.chain(groups).collect();
-        if groups.is_empty() {
-            return Ok(());
-        }
-        let mut own = publisher.own;
-        let made = self.cut_segments(publisher, &mut own, groups)?;
-        self.db.write(|txn| {
-            for segment in &made {
-                txn.put(Table::Sending, Key::Int(segment.seq as i64), &segment.sealed)?;
+        loop {
+            let rows = publisher.db.piece(Table::Outbox, (0, last_outbox), PIECE_LEN)?;
+            if rows.is_empty() && packs.is_empty() {
+                return Ok(());
             }
-            for info in packs {
-                let state = PackState::Announced;
-                let row = crate::meta::row::PackRow { state, info: *info };
-                txn.put(Table::Pack, Key::Bytes(&info.pack.0), &row.encode())?;
+            let last = rows.last().map_or(last_outbox, |(row, _)| *row);
+            let mut groups = Vec::new();
+            for (_, row) in &rows {
+                groups.extend(Group::decode_all(row)?);
             }
-            txn.delete_through(Table::Outbox, last_outbox)?;
-            own.save(txn)
-        })?;
-        publisher.own = own;
-        blocking(|| self.blocks.announced(packs));
-        Ok(())
+            let first = groups.first().map_or_else(|| self.state.lock().hlc, |group| group.hlc);
+            let announced = packs
+                .chunks(GROUP_OPS_MAX)
+                .map(|packs| Group { hlc: first, ops: packs.iter().map(announce).collect() });
+            let groups: Vec<Group> = announced.chain(groups).collect();
+            let mut own = publisher.own;
+            let made = self.cut_segments(publisher, &mut own, groups, last == last_outbox)?;
+            self.db.write(|txn| {
+                for segment in &made {
+                    txn.put(Table::Sending, Key::Int(segment.seq as i64), &segment.sealed)?;
+                }
+                for info in packs {
+                    let state = PackState::Announced;
+                    let row = crate::meta::row::PackRow { state, info: *info };
+                    txn.put(Table::Pack, Key::Bytes(&info.pack.0), &row.encode())?;
+                }
+                txn.delete_through(Table::Outbox, last)?;
+                own.save(txn)
+            })?;
+            publisher.own = own;
+            blocking(|| self.blocks.announced(packs));
+            packs = &[];
+        }
     }
 
     fn cut_segments(
@@ -231,6 +238,7 @@ impl Inner {
         publisher: &Publisher,
         own: &mut OwnLog,
         groups: Vec<Group>,
+        ends_batch: bool,
     ) -> Result<Vec<Made>> {
         let keyring = self.blocks.keyring();
         let mut made = Vec::new();
@@ -259,7 +267,7 @@ impl Inner {
                 incarnation: own.incarnation,
                 seq: own.next_seq,
                 previous: own.last,
-                ends_batch: index == last,
+                ends_batch: ends_batch && index == last,
                 deps: publisher.seen.heads.iter().take(DEPS_MAX).copied().collect(),
                 groups,
             };
@@ -277,26 +285,23 @@ impl Inner {
 
     /// Sends what is signed, oldest first.
     async fn send_segments(&self, publisher: &mut Publisher) -> Result<()> {
-        let waiting = publisher.db.range(
-            Table::Sending,
-            Key::Int(-1),
-            Key::Int(i64::MAX),
-            usize::MAX >> 1,
-        )?;
         let keys = self.blocks.keyring().current();
-        for (key, sealed) in waiting {
-            let seq = key.try_into().map_or(0, i64::from_be_bytes);
-            let machine = publisher.identity.machine;
-            let name = names::segment(keys, machine, publisher.own.incarnation, seq as u64);
-            let name = object_name(&name);
-            let body = bytes::Bytes::from(sealed);
-            let put = self.store.put(&name, body.clone(), PutMode::CreateIfAbsent).await?;
-            // There already: our own, from before a crash, or somebody else uses
-            // this identity.
-            if put == PutOutcome::AlreadyThere && self.store.get(&name, None).await? != body {
-                return Err(Error::Fork { machine, seq: seq as u64 });
+        loop {
+            let waiting = publisher.db.piece(Table::Sending, (-1, i64::MAX), PIECE_LEN)?;
+            let Some(last) = waiting.last().map(|(seq, _)| *seq) else { break };
+            for (seq, sealed) in waiting {
+                let machine = publisher.identity.machine;
+                let name = names::segment(keys, machine, publisher.own.incarnation, seq as u64);
+                let name = object_name(&name);
+                let body = bytes::Bytes::from(sealed);
+                let put = self.store.put(&name, body.clone(), PutMode::CreateIfAbsent).await?;
+                // There already: our own, from before a crash, or somebody else uses
+                // this identity.
+                if put == PutOutcome::AlreadyThere && self.store.get(&name, None).await? != body {
+                    return Err(Error::Fork { machine, seq: seq as u64 });
+                }
             }
-            self.db.write(|txn| txn.delete(Table::Sending, Key::Int(seq)))?;
+            self.db.write(|txn| txn.delete_through(Table::Sending, last))?;
         }
         publisher.raise_anchors()
     }

@@ -51,6 +51,7 @@ impl Vfs for Engine {
     }
 
     async fn setattr(&self, cx: Context<'_>, at: At<'_, Handle>, set: &SetAttr) -> Result<Wcc> {
+        self.inner.keep_up().await?;
         self.do_setattr(cx, at, set)
     }
 
@@ -75,6 +76,7 @@ impl Vfs for Engine {
         if_exists: IfExists,
         open: Option<OpenFlags>,
     ) -> Result<Created<Handle>> {
+        self.inner.keep_up().await?;
         self.do_create(cx, dir, name, attr, if_exists, open)
     }
 
@@ -86,6 +88,7 @@ impl Vfs for Engine {
         what: Make<'_>,
         attr: &SetAttr,
     ) -> Result<Created<Handle>> {
+        self.inner.keep_up().await?;
         self.do_make(cx, dir, name, what, attr)
     }
 
@@ -96,14 +99,17 @@ impl Vfs for Engine {
         dir: Ino,
         name: Name<'_>,
     ) -> Result<Created<Handle>> {
+        self.inner.keep_up().await?;
         self.do_link(cx, ino, dir, name)
     }
 
     async fn unlink(&self, cx: Context<'_>, dir: Ino, name: Name<'_>) -> Result<Wcc> {
+        self.inner.keep_up().await?;
         self.do_remove(cx, dir, name, false)
     }
 
     async fn rmdir(&self, cx: Context<'_>, dir: Ino, name: Name<'_>) -> Result<Wcc> {
+        self.inner.keep_up().await?;
         self.do_remove(cx, dir, name, true)
     }
 
@@ -114,6 +120,7 @@ impl Vfs for Engine {
         to: (Ino, Name<'_>),
         mode: RenameMode,
     ) -> Result<(Wcc, Wcc)> {
+        self.inner.keep_up().await?;
         self.do_rename(cx, from, to, mode)
     }
 
@@ -145,6 +152,7 @@ impl Vfs for Engine {
         data: Segments,
         stability: Stability,
     ) -> Result<Written> {
+        self.inner.keep_up().await?;
         self.do_write(cx, file, at, data, stability).await
     }
 
@@ -241,6 +249,7 @@ impl Vfs for Engine {
         value: Option<Bytes>,
         mode: XattrMode,
     ) -> Result<()> {
+        self.inner.keep_up().await?;
         self.do_set_xattr(cx, ino, name, value, mode)
     }
 

@@ -83,6 +83,13 @@ impl Settings {
         }
     }
 
+    /// Bytes of small writes, kept beside the files they belong to, at which a commit
+    /// merges all of them.
+    #[must_use]
+    pub fn patches_max(&self) -> u64 {
+        (self.memory_max / 8).clamp(4 << 20, 32 << 20)
+    }
+
     /// Unsaved bytes at which writers save before they go on.
     #[must_use]
     pub fn unsaved_max(&self) -> u64 {

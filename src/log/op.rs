@@ -467,3 +467,31 @@ impl Group {
         Ok(groups)
     }
 }
+
+/// Bytes at which a row of groups is full.
+const ROW_LEN: usize = 64 << 10;
+
+/// Groups as they wait to be sent: encoded, in rows of bounded length.
+#[derive(Debug, Default)]
+pub struct GroupRows(Vec<Vec<u8>>);
+
+impl GroupRows {
+    /// Appends a group.
+    pub fn push(&mut self, group: &Group) {
+        let open = self.0.pop_if(|row| row.len() < ROW_LEN).unwrap_or_default();
+        let mut w = Writer::onto(open);
+        group.encode(&mut w);
+        self.0.push(w.into_vec());
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The rows, oldest first.
+    pub fn iter(&self) -> std::slice::Iter<'_, Vec<u8>> {
+        self.0.iter()
+    }
+}

@@ -143,7 +143,7 @@ impl Db {
     pub fn reader(&self) -> Result<Reader> {
         let sqlite = |source| Error::Sqlite { path: self.path.clone(), source };
         let connection = Connection::open(&self.path).map_err(sqlite)?;
-        schema::configure(&connection).map_err(sqlite)?;
+        schema::configure(&connection, schema::READER_CACHE_KIB).map_err(sqlite)?;
         connection.pragma_update(None, "query_only", true).map_err(sqlite)?;
         Ok(Reader { path: self.path.clone(), seal: self.seal.clone(), connection })
     }
@@ -245,6 +245,28 @@ impl Reader {
         Ok(found)
     }
 
+    /// The first rows with keys in `after..=last` (`after` excluded) of a table keyed by
+    /// numbers: until they come to `len` bytes, and one if there is any.
+    pub fn piece(
+        &self,
+        table: Table,
+        (after, last): (i64, i64),
+        len: usize,
+    ) -> Result<Vec<(i64, Vec<u8>)>> {
+        let mut statement = self.cached(table.range())?;
+        let mut rows =
+            statement.query(rusqlite::params![after, last, -1]).map_err(|e| self.sqlite(e))?;
+        let (mut found, mut found_len) = (Vec::new(), 0);
+        while found_len < len
+            && let Some(row) = rows.next().map_err(|e| self.sqlite(e))?
+        {
+            let (key, value) = self.opened(table, row)?;
+            found_len += value.len();
+            found.push((key.try_into().map_or(0, i64::from_be_bytes), value));
+        }
+        Ok(found)
+    }
+
     fn opened(&self, table: Table, row: &Row<'_>) -> Result<(Vec<u8>, Vec<u8>)> {
         let sealed: Vec<u8> = row.get(1).map_err(|e| self.sqlite(e))?;
         if table.has_int_key() {
@@ -296,12 +318,16 @@ impl Reader {
         self.cached(&sql)?.query_row([], |row| row.get(0)).map_err(|e| self.sqlite(e))
     }
 
-    /// The files that have patches.
-    pub fn patched_inodes(&self) -> Result<Vec<u64>> {
-        let mut statement = self.cached("SELECT DISTINCT ino FROM patch ORDER BY ino")?;
-        let inodes: rusqlite::Result<Vec<i64>> =
-            statement.query_map([], |row| row.get(0)).map_err(|e| self.sqlite(e))?.collect();
-        Ok(inodes.map_err(|e| self.sqlite(e))?.into_iter().map(|ino| ino as u64).collect())
+    /// The files that have patches, how many, and their bytes as sealed.
+    pub fn patched_inodes(&self) -> Result<Vec<(u64, u64, u64)>> {
+        let sql = "SELECT ino, count(*), sum(length(v)) FROM patch GROUP BY ino";
+        let mut statement = self.cached(sql)?;
+        let number = |row: &Row<'_>, at| row.get::<_, i64>(at).map(|number| number as u64);
+        let inodes: rusqlite::Result<Vec<_>> = statement
+            .query_map([], |row| Ok((number(row, 0)?, number(row, 1)?, number(row, 2)?)))
+            .map_err(|e| self.sqlite(e))?
+            .collect();
+        inodes.map_err(|e| self.sqlite(e))
     }
 
     /// Every patch of a file: its row, block and sealed value opened, oldest first.

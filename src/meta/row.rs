@@ -85,6 +85,17 @@ impl Inode {
         self.node == Node::Directory
     }
 
+    /// Bytes of data and extended attributes in it.
+    #[must_use]
+    pub fn extra_len(&self) -> usize {
+        let inline = match &self.content {
+            Content::Inline(bytes) => bytes.len(),
+            Content::Empty | Content::Tree { .. } => 0,
+        };
+        let xattrs = self.xattrs.iter().map(|(name, value)| name.len() + value.len());
+        inline + xattrs.sum::<usize>()
+    }
+
     /// Appends the encoding.
     pub fn encode(&self, w: &mut Writer) {
         self.node.encode(w);

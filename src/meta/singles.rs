@@ -126,16 +126,19 @@ impl Single for OwnLog {
 pub struct Seen {
     /// One for each log.
     pub heads: Vec<Dep>,
+    /// Where the batch ends of which only a part is folded, because that was cut off.
+    pub unfinished: Option<Dep>,
 }
 
 impl Single for Seen {
     const KEY: i64 = 3;
 
     fn encode(&self, w: &mut Writer) {
-        w.list(&self.heads, |w, dep| dep.encode(w));
+        w.list(&self.heads, |w, dep| dep.encode(w)).opt(self.unfinished, |w, end| end.encode(w));
     }
 
     fn decode(r: &mut Decoder<'_>) -> Result<Self, DecodeError> {
-        Ok(Self { heads: r.list("heads", CUT_MAX, 64, Dep::decode)? })
+        let heads = r.list("heads", CUT_MAX, 64, Dep::decode)?;
+        Ok(Self { heads, unfinished: r.opt("unfinished", Dep::decode)? })
     }
 }

@@ -13,7 +13,7 @@ use crate::codec::{DecodeError, Reader as Decoder, Writer};
 use crate::crypto::Key32;
 use crate::data::file::FileState;
 use crate::ids::{Hlc, LinkId};
-use crate::log::op::{GROUP_OPS_MAX, Group, Op};
+use crate::log::op::{GROUP_OPS_MAX, Group, GroupRows, Op};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Bound;
 use std::sync::Arc;
@@ -21,6 +21,8 @@ use vfs::Timestamp;
 
 /// Clean inodes kept in memory before the oldest are dropped.
 const CLEAN_INODES_MAX: usize = 40_000;
+/// Bytes of inline data and extended attributes kept with them.
+const CLEAN_LEN_MAX: usize = 32 << 20;
 /// Clean directory entries kept in memory.
 const CLEAN_DENTS_MAX: usize = 60_000;
 /// Reads remembered at most; what is read beyond keeps its access time.
@@ -158,8 +160,8 @@ pub struct Frozen {
     pub dents: Arc<BTreeMap<DentKey, Option<Dent>>>,
     /// Places of links.
     pub links: Arc<HashMap<LinkId, Option<DentKey>>>,
-    /// The encoded groups of ops.
-    pub groups: Vec<u8>,
+    /// The groups of ops.
+    pub groups: GroupRows,
     /// The time of the last op.
     pub hlc: Hlc,
     /// How many inodes there are.
@@ -187,7 +189,7 @@ pub struct State {
     links: HashMap<LinkId, Option<DentKey>>,
     frozen_links: Arc<HashMap<LinkId, Option<DentKey>>>,
     clean_dents: quick_cache::unsync::Cache<DentKey, Option<Dent>>,
-    groups: Vec<u8>,
+    groups: GroupRows,
     /// Access times of reads that nothing has recorded yet.
     reads: HashMap<u64, Timestamp>,
     /// The time of the last op.
@@ -205,6 +207,10 @@ pub struct State {
     sweep: u64,
     /// The number of inodes in memory at which unused ones are dropped.
     sweep_at: usize,
+    /// Bytes that inodes in memory had at the last sweep, and that came since.
+    len: usize,
+    /// How many make unused ones be dropped.
+    sweep_at_len: usize,
 }
 
 impl State {
@@ -221,7 +227,7 @@ impl State {
             links: HashMap::new(),
             frozen_links: Arc::default(),
             clean_dents: quick_cache::unsync::Cache::new(CLEAN_DENTS_MAX),
-            groups: Vec::new(),
+            groups: GroupRows::default(),
             reads: HashMap::new(),
             hlc,
             seq: 0,
@@ -231,6 +237,8 @@ impl State {
             usage,
             sweep: 1,
             sweep_at: CLEAN_INODES_MAX,
+            len: 0,
+            sweep_at_len: CLEAN_LEN_MAX,
         }
     }
 
@@ -258,6 +266,7 @@ impl State {
             let Some(row) = self.db.get(Table::Ino, Key::ino(ino))? else { return Ok(None) };
             let slot = decode_slot(&row).map_err(|e| malformed(Table::Ino, e))?;
             self.drop_unused();
+            self.len += slot.inode.extra_len();
             self.slots.insert(ino, slot);
         }
         let sweep = self.sweep;
@@ -450,9 +459,7 @@ impl State {
             return;
         }
         self.hlc = self.hlc.next(now);
-        let mut w = Writer::onto(std::mem::take(&mut self.groups));
-        Group { hlc: self.hlc, ops }.encode(&mut w);
-        self.groups = w.into_vec();
+        self.groups.push(&Group { hlc: self.hlc, ops });
     }
 
     /// Whether a commit would have anything to do.
@@ -462,6 +469,12 @@ impl State {
             && self.dents.is_empty()
             && self.links.is_empty()
             && self.groups.is_empty()
+    }
+
+    /// Inodes and entries that wait for a commit.
+    #[must_use]
+    pub fn changes(&self) -> usize {
+        self.dirty.len() + self.dents.len()
     }
 
     /// Takes everything that changed for a commit, which may add `ticks` groups of
@@ -514,6 +527,7 @@ impl State {
         for frozen in &frozen.inodes {
             let Some(slot) = self.slots.get_mut(&frozen.ino) else { continue };
             slot.is_frozen = false;
+            self.len += slot.inode.extra_len();
             if slot.is_nameless() && slot.opens == 0 && !slot.is_dirty {
                 self.slots.remove(&frozen.ino);
             }
@@ -527,20 +541,26 @@ impl State {
         self.usage.bytes + self.frozen_bytes + self.new_bytes
     }
 
-    /// Keeps the number of clean inodes in memory bounded: one pass drops those
-    /// that were not used since the pass before, the next all that it must. The
-    /// next sweep is not before as many have come as this one left.
+    /// Keeps the number of clean inodes in memory and what is in them bounded: one pass
+    /// drops those that were not used since the pass before, the next all that it must.
+    /// The next sweep is not before as much has come as this one left.
     fn drop_unused(&mut self) {
-        if self.slots.len() < self.sweep_at {
+        if self.slots.len() < self.sweep_at && self.len < self.sweep_at_len {
             return;
         }
         let sweep = self.sweep;
-        self.slots.retain(|_, slot| !slot.is_droppable() || slot.used_in == sweep);
-        if self.slots.len() >= CLEAN_INODES_MAX / 2 {
-            self.slots.retain(|_, slot| !slot.is_droppable());
+        self.retain(|slot| !slot.is_droppable() || slot.used_in == sweep);
+        if self.slots.len() >= CLEAN_INODES_MAX / 2 || self.len >= CLEAN_LEN_MAX / 2 {
+            self.retain(|slot| !slot.is_droppable());
         }
         self.sweep_at = CLEAN_INODES_MAX.max(2 * self.slots.len());
+        self.sweep_at_len = CLEAN_LEN_MAX.max(2 * self.len);
         self.sweep += 1;
+    }
+
+    fn retain(&mut self, keeps: impl Fn(&Slot) -> bool) {
+        self.slots.retain(|_, slot| keeps(slot));
+        self.len = self.slots.values().map(|slot| slot.inode.extra_len()).sum();
     }
 }
 
@@ -603,5 +623,23 @@ mod tests {
             assert!(state.slots.len() <= CLEAN_INODES_MAX, "{} inodes", state.slots.len());
         }
         assert_eq!(state.cached_slot(1).unwrap().opens, 1, "what is open stays");
+    }
+
+    #[test]
+    fn inodes_with_much_in_them_are_fewer_in_memory() {
+        let dir = tempfile::tempdir().unwrap();
+        let db = db::Db::open(dir.path(), &Key32::copy_of(&[1; 32]), Env::real()).unwrap();
+        let (len, inodes) = (3000, 3 * CLEAN_LEN_MAX as u64 / 3000);
+        let content = crate::log::op::Content::Inline(vec![7; len].into());
+        let inode = Inode::new(Node::Regular, 0o644, 1, 2, Timestamp::default());
+        let row = encode_slot(&Inode { nlink: 1, content, ..inode }, 0, false);
+        db.write(|txn| (1..=inodes).try_for_each(|ino| txn.put(Table::Ino, Key::ino(ino), &row)))
+            .unwrap();
+        let mut state =
+            State::new(db.reader().unwrap(), Key32::copy_of(&[0; 32]), Hlc(0), Usage::default());
+        for ino in 1..=inodes {
+            assert!(state.slot(ino).unwrap().is_some());
+            assert!(state.slots.len() * len <= CLEAN_LEN_MAX + len, "{}", state.slots.len());
+        }
     }
 }

@@ -333,34 +333,3 @@ fn a_listing_fails_rather_than_leave_out_what_cannot_be_read() {
         list(&world.open("a").await).await.unwrap_err();
     });
 }
-
-#[test]
-fn patches_take_a_bounded_part_of_memory() {
-    run(async {
-        let world = World::new().await;
-        let engine = world.open_with("a", |settings| settings.memory_max = 32 << 20).await.unwrap();
-        let file = create(&engine, "sparse").await;
-        let page = |block| noise(4096, block);
-        let mut seen = Vec::new();
-        // A page in each of many blocks, saved now and then: twice what may gather.
-        for block in 0..4096 {
-            let wanted = match block % 512 {
-                511 => Stability::Journaled,
-                _ => Stability::Buffered,
-            };
-            write(&engine, &file, block * BLOCK, &page(block), wanted).await.unwrap();
-            if wanted == Stability::Journaled {
-                seen.push(engine.cache_stats().blocks_sealed);
-            }
-        }
-        assert!(
-            seen[3] < 100,
-            "up to a quarter of the memory it is cheaper to keep them: {seen:?}"
-        );
-        assert!(seen[7] > 2000, "beyond, they go into blocks: {seen:?}");
-        for block in [0, 1000, 4095] {
-            let read = engine.read(cx(), At::Open(&file), block * BLOCK, 4096).await.unwrap();
-            assert_eq!(read.data.into_contiguous(), page(block));
-        }
-    });
-}

@@ -10,6 +10,12 @@ const APPLICATION_ID: i64 = 0x7467_6366;
 /// Rises when the tables change; an older file is rebuilt from the store.
 const VERSION: i64 = 1;
 
+/// Pages that the writing connection keeps: as much as a busy commit changes.
+const WRITER_CACHE_KIB: i64 = 32 << 10;
+/// Pages that each reading one keeps: what leads to the rows of some million files. The
+/// kernel remembers the rest, once for all of them.
+pub(super) const READER_CACHE_KIB: i64 = 8 << 10;
+
 const CREATE: &str = "
 CREATE TABLE session (id INTEGER PRIMARY KEY, salt BLOB NOT NULL) STRICT;
 CREATE TABLE single  (k INTEGER PRIMARY KEY, v BLOB NOT NULL) STRICT;
@@ -181,10 +187,10 @@ pub(super) fn patch_key(ino: u64, block: u64) -> [u8; 16] {
 }
 
 /// Settings every connection needs.
-pub(super) fn configure(connection: &Connection) -> rusqlite::Result<()> {
+pub(super) fn configure(connection: &Connection, cache_kib: i64) -> rusqlite::Result<()> {
     connection.busy_timeout(std::time::Duration::from_secs(30))?;
     connection.set_prepared_statement_cache_capacity(64);
-    connection.pragma_update(None, "cache_size", -32_768)?;
+    connection.pragma_update(None, "cache_size", -cache_kib)?;
     connection.pragma_update(None, "temp_store", "MEMORY")?;
     connection.pragma_update(None, "mmap_size", 0)
 }
@@ -193,7 +199,7 @@ pub(super) fn configure(connection: &Connection) -> rusqlite::Result<()> {
 pub(super) fn prepare(connection: &Connection, path: &Path) -> Result<()> {
     let sqlite = |source| Error::Sqlite { path: path.to_owned(), source };
     let pragma = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
-    configure(connection).map_err(sqlite)?;
+    configure(connection, WRITER_CACHE_KIB).map_err(sqlite)?;
     let application_id = match pragma("application_id") {
         Err(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::NotADatabase) => {
             return Err(Error::Foreign { path: path.to_owned() });

@@ -1,0 +1,305 @@
+//! How the program holds up when there is much: a million files, a huge directory, a
+//! huge file with random writes, ten thousand open files. `scripts/scale` runs them; what
+//! they print is rates, and what the daemon had in memory at most in each phase.
+
+use super::support::{Machine, Numbers, PROGRAM, World, is_root};
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+/// What the daemon may have in memory: `cache.memory_max`, and as much for all else.
+const RESIDENT_MAX_KIB: u64 = 512 << 10;
+/// A mount with local state is there within this.
+const MOUNT_TIME_MAX: Duration = Duration::from_secs(1);
+/// Files of one directory, where many are made.
+const DIR_FILES: u64 = 1000;
+/// Files whose creation is measured beside all others.
+const LAST_CREATED: u64 = 10_000;
+/// Names looked up that nobody remembers.
+const LOOKUPS: u64 = 2000;
+
+/// Prints what each phase took and how large its process became.
+struct Meter {
+    pid: i32,
+    worst_kib: u64,
+}
+
+impl Meter {
+    fn new(machine: &Machine<'_>) -> Self {
+        Self { pid: machine.pid(), worst_kib: 0 }
+    }
+
+    /// Runs a phase that does `count` things; answers how many a second.
+    fn phase(&mut self, what: &str, count: u64, work: impl FnOnce()) -> f64 {
+        // The kernel's mark of the most is set back to what is in memory now.
+        fs::write(format!("/proc/{}/clear_refs", self.pid), "5").unwrap();
+        let (start, cpu_before) = (Instant::now(), cpu_time(self.pid));
+        work();
+        let (took, cpu) = (start.elapsed(), cpu_time(self.pid) - cpu_before);
+        let rate = report(what, count, took, (cpu, memory_kib(self.pid, "VmHWM")));
+        self.worst_kib = self.worst_kib.max(memory_kib(self.pid, "VmHWM"));
+        rate
+    }
+
+    fn check(&self) {
+        assert!(self.worst_kib <= RESIDENT_MAX_KIB, "{} KiB were resident", self.worst_kib);
+    }
+}
+
+fn report(what: &str, count: u64, took: Duration, (cpu, peak_kib): (Duration, u64)) -> f64 {
+    let rate = count as f64 / took.as_secs_f64();
+    let cpu_us = cpu.as_micros() as f64 / count as f64;
+    let (seconds, peak_mib) = (took.as_secs_f64(), peak_kib >> 10);
+    println!(
+        "  {what:<22} {count:8} in {seconds:7.2} s {rate:7.0}/s {cpu_us:6.0} µs each {peak_mib:5} MiB"
+    );
+    rate
+}
+
+/// The processor time that a process has had.
+fn cpu_time(pid: i32) -> Duration {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let after_name = stat.rsplit(')').next().unwrap_or_default();
+    let ticks = after_name.split_whitespace().skip(11).take(2);
+    let ticks: u64 = ticks.map(|ticks| ticks.parse::<u64>().unwrap()).sum();
+    Duration::from_millis(ticks * 10)
+}
+
+/// A figure of /proc/PID/status; 0 if the process is gone.
+fn memory_kib(pid: i32, figure: &str) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix(figure)?.strip_prefix(':'));
+    line.and_then(|line| line.trim().strip_suffix(" kB")?.parse().ok()).unwrap_or(0)
+}
+
+/// Runs the program to its end; answers how much memory it had at most.
+fn run_measured(machine: &Machine<'_>, what: &str, count: u64, arguments: &[&str]) -> u64 {
+    let mut command = machine.command(arguments);
+    command.env("TGCRYPTFS_PASSWORD_FILE", machine.world.password());
+    command.env("TGCRYPTFS_STORE", machine.url()).stdout(Stdio::null());
+    let start = Instant::now();
+    let mut child = command.spawn().unwrap();
+    let pid = i32::try_from(child.id()).unwrap();
+    let (mut cpu, mut peak_kib) = (Duration::ZERO, 0);
+    let status = loop {
+        cpu = cpu.max(cpu_time(pid));
+        peak_kib = peak_kib.max(memory_kib(pid, "VmHWM"));
+        match child.try_wait().unwrap() {
+            Some(status) => break status,
+            None => std::thread::sleep(Duration::from_millis(5)),
+        }
+    };
+    assert!(status.success(), "{PROGRAM} {arguments:?}: {status}");
+    report(what, count, start.elapsed(), (cpu, peak_kib));
+    peak_kib
+}
+
+fn file_path(root: &Path, file: u64) -> PathBuf {
+    root.join(format!("dir {:04}", file / DIR_FILES)).join(format!("file {file:07}"))
+}
+
+fn create_files(root: &Path, files: std::ops::Range<u64>) {
+    for file in files {
+        let path = file_path(root, file);
+        if file % DIR_FILES == 0 {
+            fs::create_dir(path.parent().unwrap()).unwrap();
+        }
+        let mut out = File::create_new(&path).unwrap();
+        writeln!(out, "this is file {file}").unwrap();
+    }
+}
+
+fn walk(dir: &Path) -> u64 {
+    let mut count = 0;
+    for entry in fs::read_dir(dir).unwrap() {
+        let entry = entry.unwrap();
+        let data = entry.metadata().unwrap();
+        count += if data.is_dir() { 1 + walk(&entry.path()) } else { 1 };
+    }
+    count
+}
+
+/// Unmounts and mounts again, so that neither kernel nor daemon remembers anything.
+fn remount(machine: &Machine<'_>, point: &Path) -> (Meter, Duration) {
+    machine.unmount(point);
+    let start = Instant::now();
+    machine.mount("mnt");
+    let took = start.elapsed();
+    let meter = Meter::new(machine);
+    report("mount", 1, took, (cpu_time(meter.pid), memory_kib(meter.pid, "VmHWM")));
+    (meter, took)
+}
+
+/// A second, as many as there are.
+struct Rates {
+    create: f64,
+    lookup: f64,
+}
+
+fn many_files(count: u64) -> Rates {
+    println!("{count} files");
+    let world = World::new();
+    let machine = world.first_machine();
+    let point = machine.mount("mnt");
+    let mut meter = Meter::new(&machine);
+    let before = count - LAST_CREATED;
+    meter.phase("create", before, || create_files(&point, 0..before));
+    let create = meter.phase("create the last", LAST_CREATED, || {
+        create_files(&point, before..count);
+    });
+    meter.phase("sync", count, || machine.sync());
+    meter.check();
+    let (mut meter, took) = remount(&machine, &point);
+    assert!(took <= MOUNT_TIME_MAX, "the mount took {took:?}");
+    let dirs = count.div_ceil(DIR_FILES);
+    meter.phase("walk", count, || assert_eq!(walk(&point), count + dirs));
+    meter.phase("fsck", count, || machine.fsck());
+    meter.check();
+    // The disk's cache is warm from here on, those of kernel and daemon are empty again, but
+    // for the directories above.
+    let (mut meter, _) = remount(&machine, &point);
+    for dir in fs::read_dir(&point).unwrap() {
+        dir.unwrap().metadata().unwrap();
+    }
+    let mut numbers = Numbers::new(count);
+    let lookup = meter.phase("lookup", LOOKUPS, || {
+        for _ in 0..LOOKUPS {
+            fs::metadata(file_path(&point, numbers.below(count))).unwrap();
+        }
+    });
+    meter.check();
+    machine.unmount(&point);
+    let peak_kib = run_measured(&machine, "fsck --rebuild", count, &["fsck", "--rebuild"]);
+    assert!(peak_kib <= RESIDENT_MAX_KIB, "{peak_kib} KiB were resident");
+    Rates { create, lookup }
+}
+
+#[test]
+#[ignore = "takes minutes and needs root: scripts/scale runs it"]
+fn a_million_files_are_as_quick_as_ten_thousand() {
+    assert!(is_root("a million files"));
+    let files_max = std::env::var("FILES").map_or(1_000_000, |files| files.parse().unwrap());
+    let sizes = [10_000, 100_000, 1_000_000].into_iter().filter(|size| *size <= files_max);
+    let rates: Vec<_> = sizes.map(many_files).collect();
+    let (first, last) = (rates.first().unwrap(), rates.last().unwrap());
+    assert!(last.create >= 0.8 * first.create, "created {} a second", last.create);
+    assert!(last.lookup >= 0.8 * first.lookup, "looked up {} a second", last.lookup);
+}
+
+#[test]
+#[ignore = "takes a minute and needs root: scripts/scale runs it"]
+fn a_directory_of_many_entries() {
+    const ENTRIES: u64 = 200_000;
+    assert!(is_root("a large directory"));
+    println!("a directory of {ENTRIES} entries");
+    let world = World::new();
+    let machine = world.first_machine();
+    let point = machine.mount("mnt");
+    let mut meter = Meter::new(&machine);
+    let path = |entry: u64| point.join("many").join(format!("entry {entry}"));
+    fs::create_dir(point.join("many")).unwrap();
+    let make = |entry| drop(File::create_new(path(entry)).unwrap());
+    meter.phase("create", ENTRIES, || (0..ENTRIES).for_each(make));
+    meter.phase("sync", ENTRIES, || machine.sync());
+    meter.check();
+    let (mut meter, _) = remount(&machine, &point);
+    let list = || fs::read_dir(point.join("many")).unwrap().map(|entry| entry.unwrap().path());
+    meter.phase("list", ENTRIES, || assert_eq!(list().count() as u64, ENTRIES));
+    let mut numbers = Numbers::new(ENTRIES);
+    meter.phase("lookup", LOOKUPS, || {
+        for _ in 0..LOOKUPS {
+            fs::metadata(path(numbers.below(ENTRIES))).unwrap();
+        }
+    });
+    let remove = |path: PathBuf| fs::remove_file(path).unwrap();
+    let entries: Vec<_> = list().collect();
+    let (first, second) = entries.split_at(entries.len() / 2);
+    let first_half = meter.phase("remove half", ENTRIES / 2, || {
+        first.iter().cloned().for_each(remove);
+    });
+    let second_half = meter.phase("remove the rest", ENTRIES / 2, || {
+        second.iter().cloned().for_each(remove);
+    });
+    assert!(second_half >= 0.5 * first_half, "removing becomes slower");
+    meter.phase("remove the directory", 1, || fs::remove_dir(point.join("many")).unwrap());
+    meter.phase("sync", ENTRIES, || machine.sync());
+    meter.phase("fsck", 1, || machine.fsck());
+    meter.check();
+}
+
+#[test]
+#[ignore = "takes a minute and needs root: scripts/scale runs it"]
+fn random_writes_to_a_huge_sparse_file() {
+    const LEN: u64 = 100 << 30;
+    const WRITES: u64 = 100_000;
+    const WRITE_LEN: usize = 4096;
+    assert!(is_root("a huge sparse file"));
+    println!("a sparse file of 100 GiB");
+    let world = World::new();
+    let machine = world.first_machine();
+    let point = machine.mount("mnt");
+    let mut meter = Meter::new(&machine);
+    let path = point.join("sparse");
+    let file = File::create_new(&path).unwrap();
+    file.set_len(LEN).unwrap();
+    let places = || {
+        let mut numbers = Numbers::new(LEN);
+        (0..WRITES).map(move |_| numbers.below(LEN / WRITE_LEN as u64) * WRITE_LEN as u64)
+    };
+    meter.phase("write 4 KiB at random", WRITES, || {
+        for at in places() {
+            file.write_all_at(&at.to_le_bytes().repeat(WRITE_LEN / 8), at).unwrap();
+        }
+        file.sync_all().unwrap();
+    });
+    drop(file);
+    meter.phase("sync", WRITES, || machine.sync());
+    meter.check();
+    let (mut meter, _) = remount(&machine, &point);
+    let file = File::open(&path).unwrap();
+    assert_eq!(file.metadata().unwrap().len(), LEN);
+    let mut bytes = [0; WRITE_LEN];
+    meter.phase("read some again", LOOKUPS, || {
+        for at in places().take(LOOKUPS as usize) {
+            file.read_exact_at(&mut bytes, at).unwrap();
+            assert!(bytes == *at.to_le_bytes().repeat(WRITE_LEN / 8));
+        }
+    });
+    meter.phase("fsck", WRITES, || machine.fsck());
+    meter.check();
+}
+
+#[test]
+#[ignore = "takes a minute and needs root: scripts/scale runs it"]
+fn ten_thousand_open_files() {
+    const FILES: u64 = 10_000;
+    assert!(is_root("many open files"));
+    println!("{FILES} open files");
+    let limit = rustix::process::Rlimit { current: Some(2 * FILES), maximum: Some(2 * FILES) };
+    rustix::process::setrlimit(rustix::process::Resource::Nofile, limit).unwrap();
+    let world = World::new();
+    let machine = world.first_machine();
+    let point = machine.mount("mnt");
+    let mut meter = Meter::new(&machine);
+    let mut files = Vec::new();
+    meter.phase("open", FILES, || {
+        let open = |file| File::create_new(point.join(format!("file {file}"))).unwrap();
+        files.extend((0..FILES).map(open));
+    });
+    for round in 0_u64..4 {
+        meter.phase("write 16 KiB to each", FILES, || {
+            for (number, file) in files.iter().enumerate() {
+                let bytes = (number as u64 ^ round << 32).to_le_bytes().repeat(2 << 10);
+                file.write_all_at(&bytes, round * bytes.len() as u64 * 2).unwrap();
+            }
+            files[0].sync_all().unwrap();
+        });
+    }
+    meter.phase("sync", FILES, || machine.sync());
+    meter.phase("close", FILES, || files.clear());
+    meter.phase("fsck", FILES, || machine.fsck());
+    meter.check();
+}
