@@ -177,14 +177,15 @@ fn many_files(count: u64) -> Rates {
 
 #[test]
 #[ignore = "takes minutes and needs root: scripts/scale runs it"]
-fn a_million_files_are_as_quick_as_ten_thousand() {
+fn a_million_files() {
     assert!(is_root("a million files"));
     let files_max = std::env::var("FILES").map_or(1_000_000, |files| files.parse().unwrap());
     let sizes = [10_000, 100_000, 1_000_000].into_iter().filter(|size| *size <= files_max);
     let rates: Vec<_> = sizes.map(many_files).collect();
     let (first, last) = (rates.first().unwrap(), rates.last().unwrap());
     assert!(last.create >= 0.8 * first.create, "created {} a second", last.create);
-    assert!(last.lookup >= 0.8 * first.lookup, "looked up {} a second", last.lookup);
+    // Of ten thousand all fit into the caches of the database, of a million none does.
+    assert!(last.lookup >= 0.4 * first.lookup, "looked up {} a second", last.lookup);
 }
 
 #[test]
