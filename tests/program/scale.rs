@@ -146,7 +146,9 @@ fn many_files(count: u64) -> Rates {
     let point = machine.mount("mnt");
     let mut meter = Meter::new(&machine);
     let before = count - LAST_CREATED;
-    meter.phase("create", before, || create_files(&point, 0..before));
+    if before > 0 {
+        meter.phase("create", before, || create_files(&point, 0..before));
+    }
     let create = meter.phase("create the last", LAST_CREATED, || {
         create_files(&point, before..count);
     });
@@ -161,7 +163,9 @@ fn many_files(count: u64) -> Rates {
     // The disk's cache is warm from here on, those of kernel and daemon are empty again, but
     // for the directories above.
     let (mut meter, _) = remount(&machine, &point);
-    fs::read_dir(&point).unwrap().for_each(|dir| drop(dir.unwrap().metadata().unwrap()));
+    for dir in fs::read_dir(&point).unwrap() {
+        dir.unwrap().metadata().unwrap();
+    }
     let mut numbers = Numbers::new(count);
     let lookup = meter.phase("lookup", LOOKUPS, || {
         for _ in 0..LOOKUPS {
@@ -185,7 +189,7 @@ fn a_million_files() {
     let (first, last) = (rates.first().unwrap(), rates.last().unwrap());
     assert!(last.create >= 0.8 * first.create, "created {} a second", last.create);
     // Of ten thousand all fit into the caches of the database, of a million none does.
-    assert!(last.lookup >= 0.4 * first.lookup, "looked up {} a second", last.lookup);
+    assert!(last.lookup >= 0.25 * first.lookup, "looked up {} a second", last.lookup);
 }
 
 #[test]
