@@ -7,6 +7,7 @@
 //! A command that needs the inside of a vault asks the mount daemon through its
 //! control socket, and opens the vault itself only when no daemon has it open.
 
+mod allocator;
 mod aside;
 mod completions;
 mod config_command;
@@ -86,6 +87,7 @@ enum Command {
 /// Runs the program on the process's own arguments.
 #[must_use]
 pub fn main() -> ExitCode {
+    allocator::keep_little();
     let matches = match command().try_get_matches() {
         Ok(matches) => matches,
         Err(error) => return ExitCode::from(report_usage(&error).number()),
