@@ -139,6 +139,25 @@ impl Single for Seen {
 
     fn decode(r: &mut Decoder<'_>) -> Result<Self, DecodeError> {
         let heads = r.list("heads", CUT_MAX, 64, Dep::decode)?;
-        Ok(Self { heads, unfinished: r.opt("unfinished", Dep::decode)? })
+        // Builds that folded every batch in one go ended here.
+        let unfinished = if r.left() == 0 { None } else { r.opt("unfinished", Dep::decode)? };
+        Ok(Self { heads, unfinished })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_seen_reads_as_older_builds_wrote_it() {
+        let mut older = Writer::new();
+        older.list(&[], |w, dep: &Dep| dep.encode(w));
+        let bytes = older.into_vec();
+        assert_eq!(Seen::decode(&mut Decoder::new(&bytes)).unwrap(), Seen::default());
+        let mut now = Writer::new();
+        Seen::default().encode(&mut now);
+        let bytes = now.into_vec();
+        assert_eq!(Seen::decode(&mut Decoder::new(&bytes)).unwrap(), Seen::default());
     }
 }
