@@ -97,7 +97,7 @@
 //!   return. `fsync(2)` of a file or directory arrives and means [`Options::fsync`].
 //! * **`close(2)` is no request**: it writes the kernel's pages back and tells what comes
 //!   of that; what fails behind the trait later is told by `fsync(2)`. A request of its
-//!   own would make opening, reading and closing a file a quarter slower.
+//!   own would make opening, reading and closing a file slower.
 //! * **Nothing in this process may keep files of its own mount open**, nor run in it:
 //!   killed, it would wait for itself to close them, and the mount would hang until
 //!   `umount -f`. The same can happen when it is killed while the kernel makes an
