@@ -76,7 +76,8 @@ fn find(table: &[u8], path: &Path) -> Mounted {
 
 impl Row<'_> {
     fn mounted(&self) -> Mounted {
-        let is_named = self.kind.ends_with(NAME.as_bytes()) || self.source.starts_with(NAME.as_bytes());
+        let is_named =
+            self.kind.ends_with(NAME.as_bytes()) || self.source.starts_with(NAME.as_bytes());
         if self.kind.starts_with(b"fuse") && is_named {
             return Mounted::Fuse;
         }

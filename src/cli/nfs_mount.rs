@@ -87,7 +87,10 @@ pub(super) fn mount(
         let message = format!("cannot mount at {} through NFS", at.display());
         let advice = "this needs root and a kernel with NFS on Linux; --via fuse needs /dev/fuse";
         let cause = mounted.err().unwrap_or_else(|| "the kernel does not list it".to_owned());
-        return Err(Failure::because(Code::MountPoint, message, format!("{cause}; {advice}")).into());
+        let cause = cause.replace(&*secret, "…");
+        return Err(
+            Failure::because(Code::MountPoint, message, format!("{cause}; {advice}")).into()
+        );
     }
     Ok(Offered {
         title: format!("mounted at {} through NFS, port {port}", at.display()),
@@ -95,7 +98,13 @@ pub(super) fn mount(
         address: Some(format!("127.0.0.1:{port}")),
         via: "nfs",
         announcement: Vec::new(),
-        front: Arc::new(NfsMount { env: env.clone(), server, at, source, guard: Mutex::new(Some(guard)) }),
+        front: Arc::new(NfsMount {
+            env: env.clone(),
+            server,
+            at,
+            source,
+            guard: Mutex::new(Some(guard)),
+        }),
     })
 }
 

@@ -3,7 +3,7 @@
 
 mod serving;
 
-pub(super) use serving::{ServedNfs, ServedP9, Terms};
+pub(super) use serving::{ServedNfs, Squash, Terms};
 
 use super::context::Context;
 use super::exit::{Code, Failure, OrFail};

@@ -137,8 +137,7 @@ pub(super) fn guard_script(system: System) -> String {
 mod tests {
     use super::*;
 
-    const SERVED: Served<'_> =
-        Served { port: 40000, path: "/tgcryptfs-0a1b", is_read_only: false };
+    const SERVED: Served<'_> = Served { port: 40000, path: "/tgcryptfs-0a1b", is_read_only: false };
 
     fn line(words: &Words) -> String {
         let words: Vec<_> = words.iter().map(|word| word.to_string_lossy()).collect();
@@ -157,7 +156,8 @@ mod tests {
         assert_eq!(mount(System::Linux, &SERVED, at).last(), Some(&"/mnt/a b".into()));
         let served = Served { is_read_only: true, ..SERVED };
         assert!(line(&mount(System::Linux, &served, at)).contains("nosuid,nodev,ro 127.0.0.1:/"));
-        let lines = |manner| unmount(System::Linux, manner, at).iter().map(line).collect::<Vec<_>>();
+        let lines =
+            |manner| unmount(System::Linux, manner, at).iter().map(line).collect::<Vec<_>>();
         assert_eq!(lines(Manner::IfUnused), ["umount -i /mnt/a b", "umount /mnt/a b"]);
         assert_eq!(lines(Manner::Detach), ["umount -i -c -l /mnt/a b", "umount -l /mnt/a b"]);
         assert_eq!(
@@ -175,7 +175,8 @@ mod tests {
              deadtimeout=180,rdirplus,rsize=1048576,wsize=1048576,nosuid,nodev \
              127.0.0.1:/tgcryptfs-0a1b /Users/me/files"
         );
-        let lines = |manner| unmount(System::MacOs, manner, at).iter().map(line).collect::<Vec<_>>();
+        let lines =
+            |manner| unmount(System::MacOs, manner, at).iter().map(line).collect::<Vec<_>>();
         assert_eq!(lines(Manner::IfUnused), ["umount /Users/me/files"]);
         for manner in [Manner::Detach, Manner::Abandon] {
             assert_eq!(
