@@ -44,15 +44,13 @@ records_are_whole() {
 counter() { awk -v op="$1:" -v field="$2" '$1 == op {sum += $field} END {print sum + 0}' /proc/self/mountstats; }
 bytes_written() { counter WRITE 5; }
 
-# Writes a file, hands it to the server (sync_file_range), and calls fsync when it may.
-# Closing the file would do that too.
+# Writes a file, and calls fsync when it may. Closing the file would do that too.
 WRITE_UNSTABLE='
-    open(my $in, "<", "/mnt/random"); open(my $out, "+>", "unstable"); local $/;
+    open(my $in, "<", "/mnt/random"); open(my $out, "+>", "/mnt/b/unstable"); local $/;
     syswrite($out, <$in>) == 8388608 or die "write: $!";
-    syscall(277, fileno($out), 0, 0, 7) == 0 or die "sync_file_range: $!";
     open(my $sent, ">", "/mnt/sent");
     select(undef, undef, undef, 0.05) until -e "/mnt/commit";
-    syscall(74, fileno($out)) == 0 or die "fsync: $!";
+    $out->sync or die "fsync: $!";
 '
 
 # What takes a second to write.
@@ -91,10 +89,11 @@ behind" ]'
     check fsynced-records records_are_whole
 
     # Handed to the server, which dies before it is told to keep it.
-    commits=$(counter COMMIT 2)
-    perl -e "$WRITE_UNSTABLE" 2>/mnt/error &
+    check mount-eager 'mount_nfs /mnt/b nosharecache,write=eager'
+    before=$(bytes_written) commits=$(counter COMMIT 2)
+    perl -MIO::Handle -e "$WRITE_UNSTABLE" 2>/mnt/error &
     pid=$!
-    until [ -e /mnt/sent ] || ! kill -0 $pid; do usleep 50000; done
+    until [ -e /mnt/sent ] && [ $(($(bytes_written) - before)) -ge 8388608 ] || ! kill -0 $pid; do usleep 50000; done
     check sent-unstable "cat /mnt/error; [ -e /mnt/sent ] && [ \"\$(counter COMMIT 2)\" = $commits ]"
     before=$(bytes_written)
     restart
@@ -117,7 +116,7 @@ behind" ]'
     check unstable-is-there 'cmp unstable /mnt/random'
     check midst-is-there 'many | cmp midst -'
     cd /
-    check unmount 'umount /mnt/a'
+    check unmount 'umount /mnt/b && umount /mnt/a'
     check no-stale-handle '! dmesg | grep -i stale'
 }
 
