@@ -17,7 +17,7 @@ mod p9;
 #[expect(dead_code, reason = "the tests of the server need more of it")]
 mod wire;
 
-use wire::{Auth, In, Out, Verdict, Wire};
+use wire::{Auth, In, Out, Wire};
 
 const GETATTR: u32 = 1;
 const LOOKUP: u32 = 3;
@@ -147,7 +147,7 @@ fn nfs_is_served_and_everything_is_uploaded_at_the_end() {
     assert_eq!(clients.len(), 1, "{served:#}");
     let own = format!("(uid {})", rustix::process::geteuid().as_raw());
     assert!(clients[0].as_str().unwrap().ends_with(&own), "{served:#}");
-    assert_eq!(served["vault"]["used_bytes"], 500_000);
+    assert!(machine.status("used_bytes") >= 500_000);
     assert_eq!(served["vault"].get("clients"), None);
     machine.sync();
     assert_eq!(machine.status("dirty_bytes"), 0);
@@ -304,7 +304,9 @@ fn ask_as_nobody(addr: SocketAddr, record: &[u8]) -> Vec<u8> {
     let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
     let port = addr.port().to_string();
     let mut command = std::process::Command::new("setpriv");
-    command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "python3", "-c", program]);
+    command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
+    // Not one of this user's own, which others may not run.
+    command.args(["/usr/bin/python3", "-c", program]);
     command.args([&port, &hex(record)]).current_dir("/");
     let said = super::support::run_command(&mut command);
     let byte = |at| u8::from_str_radix(&said[at..at + 2], 16).unwrap();
@@ -372,7 +374,7 @@ fn nine_p_is_served_through_a_path() {
     let file = client.walked(0, &["file"]).unwrap();
     client.open(file, p9::O_RDONLY).unwrap();
     let content = client.read(file, 0, 100).unwrap();
-    assert_eq!(content[4..], *b"by 9p");
+    assert_eq!(content, b"by 9p");
     client.file(0, "late", b"late");
     machine.bare(&["unmount", &address]).succeeded();
     assert!(!path.exists(), "the path goes with the server");
@@ -407,8 +409,10 @@ fn mounting_through_nfs_works_or_says_why_not_and_leaves_nothing() {
     }
     wait_until("every process to end", || processes_below(&world.path("")).is_empty());
     // The choice can be made in the configuration, and a flag is stronger.
-    let config = ["--set", "mount.via=nfs", "--via", "fuse"];
-    let mount = machine.mount_with("mount", &config);
+    let mut command = machine.command(&["mount", text(&point), "--via", "fuse"]);
+    command.env("TGCRYPTFS_PASSWORD_FILE", world.password()).env("TGCRYPTFS_MOUNT_VIA", "nfs");
+    Finished::of(&command.output().unwrap()).succeeded();
+    let mount = point;
     assert_eq!(machine.mounted()["via"], "fuse");
     machine.unmount(&mount);
 }
