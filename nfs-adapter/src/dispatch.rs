@@ -51,6 +51,8 @@ pub(crate) struct Reply {
     pub(crate) permit: Permit,
     /// For a call whose reply is kept.
     pub(crate) running: Option<Running>,
+    /// Whether the thread that read the call has better things to do than to answer it.
+    pub(crate) is_for_others: bool,
 }
 
 impl Reply {
@@ -116,8 +118,8 @@ impl<F: Future<Output = Answer>> Future for Attempt<F> {
     }
 }
 
-/// Runs `work` to its end: here if it never has to wait, else on `runtime`. What is
-/// answered here is put in line, not sent.
+/// Runs `work` to its end: here if it never has to wait and is not for others, else on
+/// `runtime`. What is answered here is put in line, not sent.
 pub(crate) fn run(
     runtime: &Handle,
     reply: Reply,
@@ -125,10 +127,11 @@ pub(crate) fn run(
 ) {
     let _context = runtime.enter();
     let (work, runtime) = (Box::pin(work), runtime.clone());
-    let mut attempt = Attempt { work, reply: Some(reply), is_inline: true, runtime };
+    let is_inline = !reply.is_for_others;
+    let mut attempt = Attempt { work, reply: Some(reply), is_inline, runtime };
     // The runtime polls again with a waker of its own, so no wake-up can be lost here.
     let mut nobody = Context::from_waker(Waker::noop());
-    if Pin::new(&mut attempt).poll(&mut nobody).is_pending() {
+    if !is_inline || Pin::new(&mut attempt).poll(&mut nobody).is_pending() {
         attempt.is_inline = false;
         let runtime = attempt.runtime.clone();
         drop(runtime.spawn(attempt));
@@ -167,7 +170,8 @@ mod tests {
 
         fn reply(&self, xid: u32) -> Reply {
             let permit = self.outbox.begin(0);
-            Reply { xid, outbox: Arc::clone(&self.outbox), permit, running: None }
+            let outbox = Arc::clone(&self.outbox);
+            Reply { xid, outbox, permit, running: None, is_for_others: false }
         }
 
         /// The words of the next reply, less its mark.
@@ -211,6 +215,19 @@ mod tests {
         sender.send(()).unwrap();
         let late = line.words();
         assert_eq!((late[0], late[6]), (1, u32::from_be_bytes(*b"late")));
+    }
+
+    #[test]
+    fn what_is_for_others_is_answered_by_the_runtime() {
+        let (runtime, line) = (runtime(), Line::new());
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let reply = Reply { is_for_others: true, ..line.reply(3) };
+        run(runtime.handle(), reply, async move {
+            sender.send(std::thread::current().id()).unwrap();
+            answer(3, b"")
+        });
+        assert_ne!(receiver.recv().unwrap(), std::thread::current().id());
+        assert_eq!(line.words()[0], 3);
     }
 
     #[test]

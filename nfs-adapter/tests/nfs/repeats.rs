@@ -33,9 +33,10 @@ fn from_port(port: u16, to: SocketAddr) -> Wire {
 }
 
 /// Breaks the connection off, as a client does that has heard nothing for too long.
-fn break_off(wire: Wire) -> u16 {
-    let port = wire.stream.local_addr().unwrap().port();
-    sockopt::set_socket_linger(&wire.stream, Some(Duration::ZERO)).unwrap();
+fn break_off(Wire { stream, .. }: Wire) -> u16 {
+    let port = stream.local_addr().unwrap().port();
+    sockopt::set_socket_linger(&stream, Some(Duration::ZERO)).unwrap();
+    drop(stream);
     port
 }
 
