@@ -6,7 +6,7 @@
 
 use crate::outbox::{Outbox, Packet, Permit};
 use crate::replay::Running;
-use crate::rpc::{LAST_FRAGMENT, MARK_LEN, Refusal, refuse};
+use crate::rpc::{ACCEPTED_LEN, LAST_FRAGMENT, MARK_LEN, Refusal, refuse};
 use crate::xdr::{Encoder, padded};
 use bytes::Bytes;
 use std::future::Future;
@@ -15,7 +15,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use tokio::runtime::Handle;
-use vfs::Segments;
+use vfs::{ErrorKind, Segments};
 
 /// A reply, less its mark.
 #[derive(Debug)]
@@ -60,7 +60,9 @@ impl Reply {
     /// to.
     fn answer(self, answer: Answer, is_inline: bool, runtime: &Handle) {
         let packet = answer.into_packet(Some(self.permit));
-        if let Some(other) = self.running.and_then(|running| running.done(&packet.head)) {
+        let is_final = !says_try_later(&packet.head);
+        let other = self.running.and_then(|running| running.done(&packet.head, is_final));
+        if let Some(other) = other {
             // Only calls without data in their replies are kept.
             let copy = Packet::from_head(packet.head.clone());
             other.send(copy, runtime);
@@ -85,6 +87,12 @@ impl Reply {
         let answer = Answer::from(refuse(self.xid, Refusal::Broken));
         self.answer(answer, is_inline, runtime);
     }
+}
+
+/// Whether a reply tells the client to ask again, which must then be asked again.
+fn says_try_later(head: &[u8]) -> bool {
+    let status = head.get(ACCEPTED_LEN..).and_then(<[u8]>::first_chunk);
+    status == Some(&ErrorKind::Unavailable.nfs_status().to_be_bytes())
 }
 
 /// A call and where its answer goes.

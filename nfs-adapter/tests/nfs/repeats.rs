@@ -124,3 +124,15 @@ fn a_failure_is_repeated_too() {
     assert_eq!(wire.record().unwrap(), first);
     assert_eq!(served.probe.count("unlink"), 1);
 }
+
+#[test]
+fn what_was_to_be_tried_later_is_tried_again() {
+    let served = Served::new();
+    let mut wire = served.wire();
+    served.probe.trouble("make", Some(Trouble::Fail(vfs::ErrorKind::Unavailable)));
+    wire.send(&mkdir(77, "dir"));
+    assert_eq!(wire.reply().body[..4], 10_008_u32.to_be_bytes());
+    served.probe.trouble("make", None);
+    wire.send(&mkdir(77, "dir"));
+    assert_eq!(wire.reply().body[..4], [0; 4]);
+}

@@ -98,7 +98,7 @@ fn memory_under_way_is_bounded_too() {
         let out = Out::default().opaque(&file).u64(u64::from(xid) << 20);
         call(xid, &Auth::root(), (NFS, 3, WRITE), &out.words(&[1 << 20, 0]).opaque(&data).0)
     };
-    wire.stream.set_write_timeout(Some(Duration::from_millis(500))).unwrap();
+    wire.stream.set_write_timeout(Some(Duration::from_secs(2))).unwrap();
     let mut sent = 0;
     let stuck = loop {
         match wire.stream.write_all(&marked(&write(sent))) {
