@@ -28,7 +28,8 @@ pub struct Export {
     pub squash: Squash,
     /// Requires that a caller on this machine is who it claims to be, as far as the
     /// socket shows its user; root may claim to be anybody, as a kernel does for its
-    /// users. The groups that others claim cannot be checked and do not count.
+    /// users. The groups that others claim cannot be checked and do not count. Over TCP
+    /// this needs [`listen::Policy::peer_uids`]; who is not found is refused.
     pub match_peer_uid: bool,
     /// The only user who may ask for anything, root aside, if it is for one user.
     pub only_user: Option<u32>,
