@@ -5,7 +5,8 @@ use crate::export::Export;
 use crate::handle::Handles;
 use std::fmt::Debug;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Instant;
 use vfs::{At, Attr, Context, Cred, Dac, ErrorKind, Ino, Limits, OpId, Result, Vfs};
 
 /// The status of what worked, in both programs.
@@ -43,7 +44,12 @@ pub(crate) struct Core<V> {
     pub(crate) fsid: u64,
     /// Set once a path that is good for a single mount has been mounted.
     pub(crate) is_spent: AtomicBool,
+    /// How long reads take, on average of the last few, nanoseconds.
+    read_ns: AtomicU64,
 }
+
+/// What takes this long is worth waking another thread for, nanoseconds.
+const LONG_NS: u64 = 300_000;
 
 impl<V: Vfs> Core<V> {
     pub(crate) fn new(fs: Arc<V>, export: Export) -> Self {
@@ -51,7 +57,8 @@ impl<V: Vfs> Core<V> {
         let handles = Handles::new(export.fs_id, export.handle_key.clone());
         let fsid = u128::from_be_bytes(export.fs_id);
         let fsid = (fsid >> 64) as u64 ^ fsid as u64;
-        Self { fs, handles, export, limits, fsid, is_spent: AtomicBool::new(false) }
+        let is_spent = AtomicBool::new(false);
+        Self { fs, handles, export, limits, fsid, is_spent, read_ns: AtomicU64::new(0) }
     }
 
     /// Bytes of the largest read.
@@ -62,6 +69,19 @@ impl<V: Vfs> Core<V> {
     /// Bytes of the largest write.
     pub(crate) fn write_max(&self) -> u32 {
         self.limits.write_max.clamp(1, DATA_MAX as u32)
+    }
+
+    /// Whether reads take so long that others should answer them if more calls wait:
+    /// what is read has to be fetched, opened and unpacked.
+    pub(crate) fn reads_take_long(&self) -> bool {
+        self.read_ns.load(Ordering::Relaxed) > LONG_NS
+    }
+
+    /// Notes how long a read took.
+    pub(crate) fn note_read(&self, since: Instant) {
+        let took = since.elapsed().as_nanos().min(u128::from(u32::MAX)) as u64;
+        let before = self.read_ns.load(Ordering::Relaxed);
+        self.read_ns.store((7 * before + took) / 8, Ordering::Relaxed);
     }
 
     /// Refuses a change of what may not be changed.
@@ -85,6 +105,11 @@ impl<V: Vfs> Core<V> {
         }
         error.kind().nfs_status()
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "how to share work is no simulated time")]
+pub(crate) fn now() -> Instant {
+    Instant::now()
 }
 
 /// An answer that breaks the trait's contract.

@@ -6,7 +6,7 @@
 
 use crate::outbox::{Outbox, Packet, Permit};
 use crate::replay::Running;
-use crate::rpc::{LAST_FRAGMENT, MARK_LEN, Refusal, refuse};
+use crate::rpc::{ACCEPTED_LEN, LAST_FRAGMENT, MARK_LEN, Refusal, refuse};
 use crate::xdr::{Encoder, padded};
 use bytes::Bytes;
 use std::future::Future;
@@ -15,7 +15,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use tokio::runtime::Handle;
-use vfs::Segments;
+use vfs::{ErrorKind, Segments};
 
 /// A reply, less its mark.
 #[derive(Debug)]
@@ -51,6 +51,8 @@ pub(crate) struct Reply {
     pub(crate) permit: Permit,
     /// For a call whose reply is kept.
     pub(crate) running: Option<Running>,
+    /// Whether the thread that read the call has better things to do than to answer it.
+    pub(crate) is_for_others: bool,
 }
 
 impl Reply {
@@ -58,7 +60,9 @@ impl Reply {
     /// to.
     fn answer(self, answer: Answer, is_inline: bool, runtime: &Handle) {
         let packet = answer.into_packet(Some(self.permit));
-        if let Some(other) = self.running.and_then(|running| running.done(&packet.head)) {
+        let is_final = !says_try_later(&packet.head);
+        let other = self.running.and_then(|running| running.done(&packet.head, is_final));
+        if let Some(other) = other {
             // Only calls without data in their replies are kept.
             let copy = Packet::from_head(packet.head.clone());
             other.send(copy, runtime);
@@ -83,6 +87,12 @@ impl Reply {
         let answer = Answer::from(refuse(self.xid, Refusal::Broken));
         self.answer(answer, is_inline, runtime);
     }
+}
+
+/// Whether a reply tells the client to ask again, which must then be asked again.
+fn says_try_later(head: &[u8]) -> bool {
+    let status = head.get(ACCEPTED_LEN..).and_then(<[u8]>::first_chunk);
+    status == Some(&ErrorKind::Unavailable.nfs_status().to_be_bytes())
 }
 
 /// A call and where its answer goes.
@@ -116,8 +126,8 @@ impl<F: Future<Output = Answer>> Future for Attempt<F> {
     }
 }
 
-/// Runs `work` to its end: here if it never has to wait, else on `runtime`. What is
-/// answered here is put in line, not sent.
+/// Runs `work` to its end: here if it never has to wait and is not for others, else on
+/// `runtime`. What is answered here is put in line, not sent.
 pub(crate) fn run(
     runtime: &Handle,
     reply: Reply,
@@ -125,10 +135,11 @@ pub(crate) fn run(
 ) {
     let _context = runtime.enter();
     let (work, runtime) = (Box::pin(work), runtime.clone());
-    let mut attempt = Attempt { work, reply: Some(reply), is_inline: true, runtime };
+    let is_inline = !reply.is_for_others;
+    let mut attempt = Attempt { work, reply: Some(reply), is_inline, runtime };
     // The runtime polls again with a waker of its own, so no wake-up can be lost here.
     let mut nobody = Context::from_waker(Waker::noop());
-    if Pin::new(&mut attempt).poll(&mut nobody).is_pending() {
+    if !is_inline || Pin::new(&mut attempt).poll(&mut nobody).is_pending() {
         attempt.is_inline = false;
         let runtime = attempt.runtime.clone();
         drop(runtime.spawn(attempt));
@@ -167,7 +178,8 @@ mod tests {
 
         fn reply(&self, xid: u32) -> Reply {
             let permit = self.outbox.begin(0);
-            Reply { xid, outbox: Arc::clone(&self.outbox), permit, running: None }
+            let outbox = Arc::clone(&self.outbox);
+            Reply { xid, outbox, permit, running: None, is_for_others: false }
         }
 
         /// The words of the next reply, less its mark.
@@ -211,6 +223,19 @@ mod tests {
         sender.send(()).unwrap();
         let late = line.words();
         assert_eq!((late[0], late[6]), (1, u32::from_be_bytes(*b"late")));
+    }
+
+    #[test]
+    fn what_is_for_others_is_answered_by_the_runtime() {
+        let (runtime, line) = (runtime(), Line::new());
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let reply = Reply { is_for_others: true, ..line.reply(3) };
+        run(runtime.handle(), reply, async move {
+            sender.send(std::thread::current().id()).unwrap();
+            answer(3, b"")
+        });
+        assert_ne!(receiver.recv().unwrap(), std::thread::current().id());
+        assert_eq!(line.words()[0], 3);
     }
 
     #[test]

@@ -28,7 +28,8 @@ pub struct Export {
     pub squash: Squash,
     /// Requires that a caller on this machine is who it claims to be, as far as the
     /// socket shows its user; root may claim to be anybody, as a kernel does for its
-    /// users. The groups that others claim cannot be checked and do not count.
+    /// users. The groups that others claim cannot be checked and do not count. Over TCP
+    /// this needs [`listen::Policy::peer_uids`]; who is not found is refused.
     pub match_peer_uid: bool,
     /// The only user who may ask for anything, root aside, if it is for one user.
     pub only_user: Option<u32>,
@@ -226,7 +227,7 @@ mod tests {
 
     #[test]
     fn what_is_for_one_user_is_for_that_user_and_root() {
-        let export = super::Export { only_user: Some(5), ..export() };
+        let export = Export { only_user: Some(5), ..export() };
         let peer = at("127.0.0.1:700", Some(0));
         for uid in [0, 5] {
             assert_eq!(export.cred(&peer, user(uid, 6, &[])).unwrap(), cred(uid, 6, &[]));

@@ -91,3 +91,23 @@ pub fn stream(bytes: &[u8]) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Target;
+    use vfs::model::{ManualClock, ModelFs};
+
+    #[test]
+    fn a_call_is_answered_as_over_a_network() {
+        let target = Target::new(ModelFs::new(ManualClock::new(5).clock())).unwrap();
+        let handle = target.handle(1);
+        let mut arguments = vec![0, 0, 0, handle.len() as u8];
+        arguments.extend(&handle);
+        arguments.resize(arguments.len().next_multiple_of(4), 0);
+        let call = Target::<ModelFs>::call(100_003, 1, &arguments);
+        let answers = target.answers(&[&call[..], &call, &call[..9]].concat()).unwrap();
+        assert_eq!(answers.len(), 2 * (28 + 4 + 84));
+        assert_eq!(answers[24..32], [0; 8], "accepted, and it worked");
+        target.stop();
+    }
+}

@@ -51,6 +51,9 @@
 //!
 //! * **No locks**: there is no lock manager, so locks are the client's own.
 //! * **No extended attributes, no access control lists**: the protocol has none.
+//! * **No reading ahead**: clients read ahead by what they find worth it on a local
+//!   network (Linux 128 KiB, `read_ahead_kb` of the mount's bdi), and reads by number tell
+//!   a file system nothing of who reads on.
 //! * **Times** before 1970 and after 2106 are shown as the nearest that can be said.
 //! * **Removed files that are still open** live on only as long as the client gives them
 //!   another name first, as clients of one machine do; what another client removes is

@@ -113,7 +113,7 @@ impl<V: Vfs> Core<V> {
                 }
             }
             Err(error) => {
-                log::warn!("user {} was refused a mount: {error}", ask.cred.uid);
+                log::debug!("user {} was refused a mount: {error}", ask.cred.uid);
                 out.u32(status(error.kind()));
             }
         }

@@ -177,7 +177,7 @@ impl<V: Vfs> Service<V> {
                 });
             }
             Procedure::Create | Procedure::MakeDir | Procedure::Symlink | Procedure::MakeNode => {
-                self.nfs_create(procedure, ask, &mut args, reply)?
+                self.nfs_create(procedure, ask, &mut args, reply)?;
             }
             Procedure::Lookup
             | Procedure::Remove
@@ -290,14 +290,14 @@ impl<V: Vfs> Service<V> {
                     ask,
                     reply,
                     move |core, ask| async move { core.stat_volume(&ask, file).await },
-                )
+                );
             }
             Procedure::VolumeInfo => {
                 self.run(
                     ask,
                     reply,
                     move |core, ask| async move { core.volume_info(&ask, file).await },
-                )
+                );
             }
             Procedure::PathConf => self
                 .run(ask, reply, move |core, ask| async move { core.path_conf(&ask, file).await }),

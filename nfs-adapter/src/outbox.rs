@@ -23,7 +23,7 @@ use tokio::runtime::Handle;
 use vfs::Segments;
 
 /// Calls of one connection under way.
-pub(crate) const CALLS_MAX: usize = 128;
+pub(crate) const CALLS_MAX: usize = 256;
 /// Bytes of calls and replies of one connection under way.
 pub(crate) const BYTES_MAX: usize = 32 << 20;
 /// Slices given to the socket at once; systems allow 1024.

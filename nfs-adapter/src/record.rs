@@ -22,7 +22,12 @@ const FRAGMENTS_MAX: usize = 1024;
 #[derive(Debug)]
 pub(crate) enum Record<'a> {
     /// It lies in the connection's own memory.
-    Small(&'a [u8]),
+    Small {
+        /// All of it.
+        bytes: &'a [u8],
+        /// Whether more has been received behind it.
+        is_followed: bool,
+    },
     /// It has a buffer of its own.
     Large(Lent),
 }
@@ -30,15 +35,22 @@ pub(crate) enum Record<'a> {
 impl Record<'_> {
     pub(crate) fn bytes(&self) -> &[u8] {
         match self {
-            Self::Small(bytes) => bytes,
+            Self::Small { bytes, .. } => bytes,
             Self::Large(lent) => lent.as_ref(),
         }
+    }
+
+    /// Whether the client has said more before this was answered.
+    pub(crate) fn is_followed(&self) -> bool {
+        matches!(self, Self::Small { is_followed: true, .. })
     }
 
     /// A part of the record that outlives it, copied only if it is small.
     pub(crate) fn into_data(self, part: Range<usize>) -> Bytes {
         match self {
-            Self::Small(bytes) => Bytes::copy_from_slice(bytes.get(part).unwrap_or_default()),
+            Self::Small { bytes, .. } => {
+                Bytes::copy_from_slice(bytes.get(part).unwrap_or_default())
+            }
             Self::Large(lent) => lent.into_bytes(part),
         }
     }
@@ -77,7 +89,8 @@ impl<R: Read> Incoming<R> {
             self.fill(len, false)?;
             let start = self.unread.start;
             self.unread.start += len;
-            return Ok(Some(Record::Small(&self.ahead[start..start + len])));
+            let bytes = &self.ahead[start..start + len];
+            return Ok(Some(Record::Small { bytes, is_followed: !self.unread.is_empty() }));
         }
         let (mut record, mut filled, mut fragments) = (self.buffers.take(len), 0, 1);
         loop {
@@ -220,7 +233,7 @@ mod tests {
             all(stream, usize::MAX).is_err_and(|error| error.kind() == io::ErrorKind::InvalidData)
         };
         assert!(refused(&[0x7f, 0xff, 0xff, 0xff]), "2 GiB");
-        assert!(refused(&(RECORD_MAX as u32 + 1 | LAST_FRAGMENT).to_be_bytes()));
+        assert!(refused(&((RECORD_MAX as u32 + 1) | LAST_FRAGMENT).to_be_bytes()));
         let half = fragment(&vec![0; RECORD_MAX / 2 + 1], false);
         assert!(refused(&[&half[..], &half[..]].concat()), "in fragments");
         assert!(refused(&[0; 4 * 2000]), "endless empty fragments");
@@ -252,10 +265,12 @@ mod tests {
         let stream = [fragment(&[1; 10], true), fragment(&[2; 20], true), vec![0x80, 0]].concat();
         let mut incoming = Incoming::new(&stream[..], Default::default());
         assert!(!incoming.has_record(), "nothing is read before it is asked for");
-        incoming.next().unwrap();
+        assert!(incoming.next().unwrap().is_some_and(|record| record.is_followed()));
         assert!(incoming.has_record());
-        incoming.next().unwrap();
+        assert!(incoming.next().unwrap().is_some_and(|record| record.is_followed()));
         assert!(!incoming.has_record(), "half a mark");
+        let mut alone = Incoming::new(&stream[..14], Default::default());
+        assert!(alone.next().unwrap().is_some_and(|record| !record.is_followed()));
     }
 
     proptest! {

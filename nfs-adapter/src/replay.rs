@@ -160,14 +160,18 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    /// Keeps the reply; answers with the other connection that waits for it, if any.
-    pub(crate) fn done(mut self, reply: &Bytes) -> Option<Arc<Outbox>> {
+    /// Keeps the reply if it is final, or the call may be begun again; answers with the
+    /// other connection that waits for it, if any.
+    pub(crate) fn done(mut self, reply: &Bytes, is_final: bool) -> Option<Arc<Outbox>> {
         self.is_done = true;
         let mut state = self.replies.state.lock();
-        let before = state.calls.insert(self.id, Known::Done(reply.clone()));
-        state.done.push_back((self.id, now()));
-        state.bytes += reply.len();
-        state.expire(now());
+        let before = state.calls.remove(&self.id);
+        if is_final {
+            state.calls.insert(self.id, Known::Done(reply.clone()));
+            state.done.push_back((self.id, now()));
+            state.bytes += reply.len();
+            state.expire(now());
+        }
         match before {
             Some(Known::Running { also, .. }) => also?.upgrade(),
             _ => None,
@@ -221,7 +225,7 @@ mod tests {
     fn a_repetition_gets_the_same_reply() {
         let (replies, outbox) = (Arc::<Replies>::default(), outbox());
         let id = call(700, 5, b"remove f");
-        assert!(new(&replies, id, &outbox).done(&Bytes::from_static(b"gone")).is_none());
+        assert!(new(&replies, id, &outbox).done(&Bytes::from_static(b"gone"), true).is_none());
         let again = replies.begin(call(700, 5, b"remove f"), &self::outbox());
         assert!(matches!(again, Begun::Done(reply) if &reply[..] == b"gone"));
     }
@@ -231,18 +235,18 @@ mod tests {
         let (replies, outbox) = (Arc::<Replies>::default(), outbox());
         let mut body = vec![7; 300];
         let id = call(700, 5, &body);
-        new(&replies, id, &outbox).done(&Bytes::new());
-        new(&replies, call(701, 5, &body), &outbox).done(&Bytes::new());
-        new(&replies, call(700, 6, &body), &outbox).done(&Bytes::new());
+        new(&replies, id, &outbox).done(&Bytes::new(), true);
+        new(&replies, call(701, 5, &body), &outbox).done(&Bytes::new(), true);
+        new(&replies, call(700, 6, &body), &outbox).done(&Bytes::new(), true);
         body.push(7);
-        new(&replies, call(700, 5, &body), &outbox).done(&Bytes::new());
+        new(&replies, call(700, 5, &body), &outbox).done(&Bytes::new(), true);
         body.pop();
         body[299] = 8;
         let other = call(700, 5, &body);
-        new(&replies, other, &outbox).done(&Bytes::new());
+        new(&replies, other, &outbox).done(&Bytes::new(), true);
         for what in [(9, 1), (8, 0)] {
             let id = CallId::new(sender(700), 5, (what.0, what.1, &body));
-            new(&replies, id, &outbox).done(&Bytes::new());
+            new(&replies, id, &outbox).done(&Bytes::new(), true);
         }
         assert_ne!(id.op(), other.op());
     }
@@ -254,7 +258,7 @@ mod tests {
         let running = new(&replies, id, &first);
         assert!(matches!(replies.begin(id, &first), Begun::Running));
         assert!(matches!(replies.begin(id, &second), Begun::Running));
-        let also = running.done(&Bytes::from_static(b"ok")).unwrap();
+        let also = running.done(&Bytes::from_static(b"ok"), true).unwrap();
         assert!(Arc::ptr_eq(&also, &second));
     }
 
@@ -268,17 +272,29 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_final_may_be_begun_again() {
+        let (replies, first, second) = (Arc::<Replies>::default(), outbox(), outbox());
+        let id = call(700, 5, b"create");
+        let running = new(&replies, id, &first);
+        assert!(matches!(replies.begin(id, &second), Begun::Running));
+        let also = running.done(&Bytes::from_static(b"later"), false).unwrap();
+        assert!(Arc::ptr_eq(&also, &second), "but who waits is told");
+        new(&replies, id, &first).done(&Bytes::from_static(b"ok"), true);
+        assert!(matches!(replies.begin(id, &first), Begun::Done(_)));
+    }
+
+    #[test]
     fn what_is_kept_is_bounded_in_number_size_and_time() {
         let (replies, outbox) = (Arc::<Replies>::default(), outbox());
         let reply = Bytes::from_static(&[0; 100]);
         for xid in 0..REPLIES_MAX as u32 + 10 {
-            new(&replies, call(700, xid, b""), &outbox).done(&reply);
+            new(&replies, call(700, xid, b""), &outbox).done(&reply, true);
         }
         let count = |replies: &Replies| replies.state.lock().calls.len();
         assert_eq!(count(&replies), REPLIES_MAX);
         let large = Bytes::from(vec![0; BYTES_MAX / 4]);
         for xid in 0..8 {
-            new(&replies, call(701, xid, b""), &outbox).done(&large);
+            new(&replies, call(701, xid, b""), &outbox).done(&large, true);
         }
         assert_eq!(count(&replies), 4);
         replies.state.lock().expire(now() + KEPT_FOR + Duration::from_secs(1));

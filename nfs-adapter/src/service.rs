@@ -136,7 +136,7 @@ impl<V: Vfs> Service<V> {
         let mut ask = Ask { xid, cred, op: None };
         let outbox = Arc::clone(&connection.outbox);
         let permit = outbox.begin(record.bytes().len());
-        let mut reply = Reply { xid, outbox, permit, running: None };
+        let mut reply = Reply { xid, outbox, permit, running: None, is_for_others: false };
         let done = match (call.program, call.version) {
             (nfs::PROGRAM, nfs::VERSION) => {
                 let procedure = nfs::Procedure::new(call.procedure).ok_or(Refusal::NoProcedure)?;
@@ -154,6 +154,9 @@ impl<V: Vfs> Service<V> {
                     }
                     ask.op = Some(id.op());
                 }
+                reply.is_for_others = procedure == nfs::Procedure::Read
+                    && record.is_followed()
+                    && self.core.reads_take_long();
                 self.nfs(procedure, ask, record, arguments_at, reply)
             }
             (mount::PROGRAM, mount::VERSION) => {

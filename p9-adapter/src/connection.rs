@@ -6,6 +6,7 @@
 //! thread of the connection, so that a client that does not read its answers holds up
 //! nobody but itself.
 
+use crate::export::Bounds;
 use crate::pending::{Answer, Flush, Pending};
 use crate::receive::Receiver;
 use crate::session::Session;
@@ -113,12 +114,12 @@ pub(crate) fn serve<V: Vfs>(
     session: &Arc<Session<V>>,
     stream: &Stream,
     runtime: &Handle,
-    requests_max: usize,
+    bounds: &Bounds,
 ) {
     if let Err(error) = stream.set_write_timeout(Some(WRITE_TIMEOUT)) {
         log::warn!("a client may take as long as it likes to read: {error}");
     }
-    let pending = Arc::new(Pending::new(requests_max));
+    let pending = Arc::new(Pending::new(bounds));
     let pipe = Pipe { stream, is_broken: Mutex::new(false) };
     std::thread::scope(|scope| {
         let _end = End(&pending);
@@ -147,7 +148,7 @@ impl<'env, V: Vfs> Connection<'_, 'env, V> {
             match message.kind {
                 kind::VERSION => self.restart(message),
                 kind::FLUSH => self.flush(message)?,
-                _ if self.pending.admit(message.tag) => self.answer(message)?,
+                _ if self.pending.admit(message.tag, message.weight()) => self.answer(message)?,
                 _ => return Err(io::Error::other("a tag is used twice")),
             }
         }
@@ -176,7 +177,7 @@ impl<'env, V: Vfs> Connection<'_, 'env, V> {
     }
 
     fn answer(&mut self, message: Message) -> io::Result<()> {
-        let Message { kind, tag, .. } = message;
+        let (kind, tag, weight) = (message.kind, message.tag, message.weight());
         let session = Arc::clone(self.session);
         let mut work = Box::pin(async move { session.answer(message).await });
         // The runtime polls again with a waker of its own, so no wake-up can be lost here.
@@ -185,7 +186,7 @@ impl<'env, V: Vfs> Connection<'_, 'env, V> {
             Ok(Poll::Ready(reply)) => self.pipe.send(tag, reply),
             Ok(Poll::Pending) => {
                 self.start_writer()?;
-                let ticket = self.pending.begin(tag);
+                let ticket = self.pending.begin(tag, weight);
                 let task = self.runtime.spawn(async move { ticket.answer(work.await) });
                 // What lets go of a fid is done to its end: the fid is gone already.
                 if !matches!(kind, kind::CLUNK | kind::REMOVE) {

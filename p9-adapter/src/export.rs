@@ -43,13 +43,20 @@ pub struct Bounds {
     pub fids_max: usize,
     /// Requests that wait for something.
     pub requests_max: usize,
+    /// Bytes that these bring or ask for. One request may be longer.
+    pub request_bytes_max: usize,
     /// Bytes of extended attributes being read or written.
     pub xattr_bytes_max: usize,
 }
 
 impl Default for Bounds {
     fn default() -> Self {
-        Self { fids_max: 1 << 18, requests_max: 64, xattr_bytes_max: 4 << 20 }
+        Self {
+            fids_max: 1 << 18,
+            requests_max: 64,
+            request_bytes_max: 16 << 20,
+            xattr_bytes_max: 4 << 20,
+        }
     }
 }
 
@@ -65,7 +72,8 @@ pub struct Export {
     /// Who clients become.
     pub squash: Squash,
     /// Over TCP from this machine, a client must be who it says it is; root may say
-    /// anything. On a Unix socket that is always so.
+    /// anything. Who cannot be told ([`listen::Policy::peer_uids`]) is not let in. On a
+    /// Unix socket that is always so.
     pub match_peer_uid: bool,
     /// How safe data is when `fsync(2)` returns.
     pub fsync: Stability,

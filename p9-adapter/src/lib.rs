@@ -60,8 +60,8 @@
 //! | `Tflush` | cancels the request if it waits, and is answered when it is over. A cancelled request is not answered |
 //! | `Twalk` | up to 16 names, `..` up to what was attached; a part of the way makes no fid |
 //! | `Tlopen`, `Tlcreate` | `O_APPEND` is honoured for every write, `O_SYNC` and `O_DSYNC` too |
-//! | `Tclunk` | sets an extended attribute that was written, tells late failures of writes, drops locks taken through the fid |
-//! | `Tfsync` | is answered when the data is as safe as [`Export::fsync`] says |
+//! | `Tclunk` | sets an extended attribute that was written, and drops locks taken through the fid |
+//! | `Tfsync` | is answered when the data is as safe as [`Export::fsync`] says; tells what failed of earlier writes |
 //! | `Tlock` | never waits: who wants to is told to ask again |
 //! | `Txattrcreate` | takes 64 KiB; to replace by nothing is to remove, as Linux says it. ACLs are refused |
 //!

@@ -5,6 +5,7 @@
 //! on the wire: the answer to a `Tflush` comes after the answer to what it flushed, or
 //! instead of it.
 
+use crate::export::Bounds;
 use crate::wire::Reply;
 use parking_lot::{Condvar, Mutex};
 use std::collections::{HashMap, VecDeque};
@@ -25,10 +26,13 @@ pub(crate) struct Pending {
     /// Signalled when there is an answer to write, or never will be again.
     ready: Condvar,
     max: usize,
+    bytes_max: usize,
 }
 
 #[derive(Debug, Default)]
 struct State {
+    /// What those who wait bring or ask for.
+    bytes: usize,
     waiting: HashMap<u16, Waiting>,
     answered: VecDeque<Answer>,
     flush_count: usize,
@@ -37,6 +41,7 @@ struct State {
 
 #[derive(Debug)]
 struct Waiting {
+    bytes: usize,
     /// Ends it, if it may be ended.
     abort: Option<AbortHandle>,
     is_cancelled: bool,
@@ -63,22 +68,34 @@ pub(crate) enum Flush {
 }
 
 impl Pending {
-    pub(crate) fn new(max: usize) -> Self {
-        let max = max.max(1);
-        Self { state: Mutex::default(), room: Condvar::new(), ready: Condvar::new(), max }
+    pub(crate) fn new(bounds: &Bounds) -> Self {
+        Self {
+            state: Mutex::default(),
+            room: Condvar::new(),
+            ready: Condvar::new(),
+            max: bounds.requests_max.max(1),
+            bytes_max: bounds.request_bytes_max,
+        }
     }
 
-    /// Waits until another request may begin to wait; whether its tag is free.
-    pub(crate) fn admit(&self, tag: u16) -> bool {
+    /// Waits until another request, of so many bytes, may begin to wait; whether its tag
+    /// is free.
+    pub(crate) fn admit(&self, tag: u16, bytes: usize) -> bool {
         let mut state = self.state.lock();
-        self.room.wait_while(&mut state, |state| state.waiting.len() >= self.max);
+        self.room.wait_while(&mut state, |state| {
+            let is_too_much = state.bytes.saturating_add(bytes) > self.bytes_max;
+            state.waiting.len() >= self.max || (is_too_much && !state.waiting.is_empty())
+        });
         !state.waiting.contains_key(&tag)
     }
 
     /// A request waits from now on. What is given must be told of its end.
-    pub(crate) fn begin(self: &Arc<Self>, tag: u16) -> Ticket {
-        let waiting = Waiting { abort: None, is_cancelled: false, flushes: Vec::new() };
-        self.state.lock().waiting.insert(tag, waiting);
+    pub(crate) fn begin(self: &Arc<Self>, tag: u16, bytes: usize) -> Ticket {
+        let waiting = Waiting { bytes, abort: None, is_cancelled: false, flushes: Vec::new() };
+        let mut state = self.state.lock();
+        state.bytes += bytes;
+        state.waiting.insert(tag, waiting);
+        drop(state);
         Ticket { pending: Arc::clone(self), tag, is_used: false }
     }
 
@@ -142,8 +159,10 @@ impl Pending {
     /// A request is about to be answered: gives the tags of those who wait for that.
     pub(crate) fn finish(&self, tag: u16) -> Vec<u16> {
         let mut state = self.state.lock();
-        let flushes = state.waiting.remove(&tag).map(|waiting| waiting.flushes);
-        let flushes = flushes.unwrap_or_default();
+        let Some(Waiting { bytes, flushes, .. }) = state.waiting.remove(&tag) else {
+            return Vec::new();
+        };
+        state.bytes -= bytes;
         state.flush_count -= flushes.len();
         self.room.notify_all();
         flushes
@@ -191,6 +210,7 @@ impl Drop for Ticket {
 #[cfg(test)]
 mod tests {
     use super::{Answer, Flush, Pending};
+    use crate::export::Bounds;
     use crate::wire::{Reply, kind};
     use std::sync::Arc;
     use std::time::Duration;
@@ -200,9 +220,14 @@ mod tests {
         Builder::new_multi_thread().worker_threads(1).build().unwrap()
     }
 
+    fn pending(requests_max: usize) -> Arc<Pending> {
+        let bounds = Bounds { requests_max, request_bytes_max: 25, ..Bounds::default() };
+        Arc::new(Pending::new(&bounds))
+    }
+
     /// A request that never ends by itself.
     fn stuck(pending: &Arc<Pending>, tag: u16, runtime: &Runtime, may_abort: bool) {
-        let ticket = pending.begin(tag);
+        let ticket = pending.begin(tag, 10);
         let task = runtime.spawn(async move {
             std::future::pending::<()>().await;
             drop(ticket);
@@ -214,7 +239,7 @@ mod tests {
 
     #[test]
     fn a_flushed_request_is_not_answered() {
-        let (pending, runtime) = (Arc::new(Pending::new(4)), runtime());
+        let (pending, runtime) = (pending(4), runtime());
         stuck(&pending, 1, &runtime, true);
         assert_eq!(pending.flush(2, 9), Flush::Done, "no such request");
         assert_eq!(pending.flush(1, 8), Flush::Waits);
@@ -227,8 +252,8 @@ mod tests {
 
     #[test]
     fn what_was_answered_before_it_was_flushed_stays_answered() {
-        let pending = Arc::new(Pending::new(4));
-        let ticket = pending.begin(1);
+        let pending = pending(4);
+        let ticket = pending.begin(1, 10);
         ticket.answer(Reply::to(kind::CLUNK, 0));
         assert_eq!(pending.flush(1, 8), Flush::Waits);
         let answer = pending.next().unwrap();
@@ -238,24 +263,24 @@ mod tests {
 
     #[test]
     fn a_panic_is_an_answer() {
-        let pending = Arc::new(Pending::new(4));
-        drop(pending.begin(1));
+        let pending = pending(4);
+        drop(pending.begin(1, 10));
         assert!(pending.next().unwrap().reply.is_some());
     }
 
     #[test]
     fn there_is_room_for_so_many() {
-        let (pending, runtime) = (Arc::new(Pending::new(2)), runtime());
+        let (pending, runtime) = (pending(2), runtime());
         stuck(&pending, 1, &runtime, true);
-        assert!(!pending.admit(1), "the tag is in use");
-        assert!(pending.admit(2));
+        assert!(!pending.admit(1, 10), "the tag is in use");
+        assert!(pending.admit(2, 10));
         stuck(&pending, 2, &runtime, false);
         for by in 0..8 {
             assert_eq!(pending.flush(2, by), Flush::Waits);
         }
         assert_eq!(pending.flush(2, 9), Flush::TooMany);
         std::thread::scope(|scope| {
-            let admitted = scope.spawn(|| pending.admit(3));
+            let admitted = scope.spawn(|| pending.admit(3, 10));
             assert!(!admitted.is_finished());
             pending.abort_all();
             assert_eq!(pending.next().unwrap().tag, 1);
@@ -266,5 +291,22 @@ mod tests {
         pending.drain(Some(Duration::from_millis(1)));
         pending.end();
         assert!(pending.next().is_none());
+    }
+    #[test]
+    fn there_is_room_for_so_many_bytes() {
+        let (pending, runtime) = (pending(9), runtime());
+        assert!(pending.admit(1, 1000), "one may be longer");
+        stuck(&pending, 1, &runtime, true);
+        assert!(pending.admit(2, 15));
+        stuck(&pending, 2, &runtime, true);
+        assert!(pending.admit(3, 5));
+        std::thread::scope(|scope| {
+            let admitted = scope.spawn(|| pending.admit(3, 6));
+            assert_eq!(pending.flush(1, 8), Flush::Waits);
+            pending.next().unwrap();
+            assert!(!admitted.is_finished());
+            pending.finish(1);
+            assert!(admitted.join().unwrap());
+        });
     }
 }

@@ -19,7 +19,7 @@ const SMALL_LEN: usize = 16 << 10;
 /// Memory of this size is dear: the system hands it out page by page.
 const DEAR_LEN: usize = 128 << 10;
 /// Pieces of it that are kept when nobody needs them.
-const SPARE_MAX: usize = 8;
+const SPARE_MAX: usize = 4;
 
 /// The receiving side of a connection.
 pub(crate) struct Receiver<'a> {

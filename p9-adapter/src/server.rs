@@ -63,10 +63,10 @@ impl<V: Vfs> fmt::Debug for Front<V> {
 
 impl<V: Vfs> Serve for Front<V> {
     fn connection(&self, id: u64, peer: &Peer, stream: &Stream) {
-        log::info!("connection {id}: {peer} comes");
+        log::debug!("connection {id}: {peer} comes");
         let (fs, export) = (Arc::clone(&self.fs), Arc::clone(&self.export));
         let session = Arc::new(Session::new(fs, export, peer.clone()));
-        connection::serve(&session, stream, &self.runtime, self.export.bounds.requests_max);
-        log::info!("connection {id}: {peer} is gone");
+        connection::serve(&session, stream, &self.runtime, &self.export.bounds);
+        log::debug!("connection {id}: {peer} is gone");
     }
 }

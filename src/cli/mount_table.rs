@@ -51,6 +51,7 @@ fn read() -> Vec<u8> {
 
 /// One line of the table.
 struct Row<'a> {
+    device: &'a [u8],
     at: PathBuf,
     kind: &'a [u8],
     source: &'a [u8],
@@ -64,7 +65,9 @@ fn rows(table: &[u8]) -> impl Iterator<Item = Row<'_>> {
         let separator = fields.iter().position(|field| *field == b"-")?;
         let after = |index: usize| fields.get(separator + index).copied();
         let at = unescape(fields.get(4)?);
-        Some(Row { at, kind: after(1)?, source: after(2)?, options: after(3).unwrap_or_default() })
+        let device = fields.get(2)?;
+        let options = after(3).unwrap_or_default();
+        Some(Row { device, at, kind: after(1)?, source: after(2)?, options })
     })
 }
 
@@ -101,7 +104,14 @@ fn is_own_source(source: &[u8]) -> bool {
 
 /// Whether something from this source is mounted anywhere.
 pub(super) fn is_mounted_from(source: &str) -> bool {
-    rows(&read()).any(|row| row.source == source.as_bytes())
+    device_of(source).is_some()
+}
+
+/// The device number of what is mounted from this source.
+pub(super) fn device_of(source: &str) -> Option<String> {
+    let table = read();
+    let row = rows(&table).find(|row| row.source == source.as_bytes())?;
+    Some(String::from_utf8_lossy(row.device).into_owned())
 }
 
 /// Undoes the kernel's octal escapes for space, tab, newline and backslash.

@@ -12,16 +12,16 @@
 mod commands;
 mod guard;
 
-pub(super) use commands::System;
-
 use super::context::Context;
 use super::exit::{Code, Failure, OrFail};
 use super::host::{Front, Offered};
-use super::mount_table::{Mounted, NFS_PATH_START, busy_advice, is_mounted_from, mounted_at};
+use super::mount_table::{
+    Mounted, NFS_PATH_START, busy_advice, device_of, is_mounted_from, mounted_at,
+};
 use super::session::{ServedNfs, Session, Terms, hex};
 use crate::env::Env;
 use anyhow::Result;
-use commands::{Manner, Served, Words};
+use commands::{Manner, Served, System};
 use guard::Guard;
 use listen::{Endpoint, Policy};
 use parking_lot::Mutex;
@@ -83,14 +83,17 @@ pub(super) fn mount(
     let is_there = mounted.is_ok() && is_listed(env, &source);
     if !is_there {
         // Perhaps it came to its end after we lost patience.
-        drop(take_off(&at));
-        let message = format!("cannot mount at {} through NFS", at.display());
-        let advice = "this needs root and a kernel with NFS on Linux; --via fuse needs /dev/fuse";
+        if matches!(mounted_at(&at), Mounted::Nfs { .. }) {
+            drop(take_off(&at));
+        }
+        let message = format!(
+            "make /dev/fuse usable, or be root and have NFS in the kernel: cannot mount at {} \
+             through NFS",
+            at.display()
+        );
         let cause = mounted.err().unwrap_or_else(|| "the kernel does not list it".to_owned());
         let cause = cause.replace(&*secret, "…");
-        return Err(
-            Failure::because(Code::MountPoint, message, format!("{cause}; {advice}")).into()
-        );
+        return Err(Failure::because(Code::MountPoint, message, cause).into());
     }
     Ok(Offered {
         title: format!("mounted at {} through NFS, port {port}", at.display()),
@@ -102,6 +105,7 @@ pub(super) fn mount(
             env: env.clone(),
             server,
             at,
+            device: device_of(&source),
             source,
             guard: Mutex::new(Some(guard)),
         }),
@@ -115,6 +119,8 @@ struct NfsMount {
     at: PathBuf,
     /// What the kernel calls what is mounted; no other mount has it.
     source: String,
+    /// Its number, if the kernel tells.
+    device: Option<String>,
     guard: Mutex<Option<Guard>>,
 }
 
@@ -145,8 +151,16 @@ impl Front for NfsMount {
     }
 
     fn stop(&self) {
+        let is_in_use = !self.server.clients().is_empty();
         self.server.stop();
-        // What is detached and still open is dead now.
+        if let Some(device) = self.device.as_ref().filter(|_| is_in_use) {
+            // What is detached and still open is dead now. From Linux 6.5 on programs can be
+            // told so.
+            let knob = format!("/sys/fs/nfs/{device}/shutdown");
+            if let Err(error) = std::fs::write(&knob, "1") {
+                log::warn!("programs may wait for files that are still open: {knob}: {error}");
+            }
+        }
         drop(self.guard.lock().take());
     }
 
@@ -253,6 +267,7 @@ fn output_of(env: &Env, words: &[std::ffi::OsString], timeout: Duration) -> Resu
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
+    // What follows the first line is advice for others.
     let said = String::from_utf8_lossy(&output.stderr);
-    Err(format!("{name}: {}: {}", output.status, said.trim()))
+    Err(format!("{name}: {}", said.lines().next().unwrap_or("it failed without a word")))
 }

@@ -2,7 +2,7 @@
 
 use super::Procedure;
 use super::wire::{POST_OP_LEN, WCC_LEN};
-use crate::core::{Ask, Core, OK, Target, broken_contract};
+use crate::core::{Ask, Core, OK, Target, broken_contract, now};
 use crate::dispatch::Answer;
 use crate::rpc::accept;
 use crate::xdr::{Decoded, Decoder, Malformed};
@@ -46,7 +46,9 @@ impl WriteArguments {
 
 impl<V: Vfs> Core<V> {
     pub(super) async fn read(&self, ask: &Ask, file: Target, offset: u64, len: u32) -> Answer {
+        let began = now();
         let read = self.read_at(ask, file, offset, len).await;
+        self.note_read(began);
         let attr = self.attr_of(ask, file).await;
         let mut out = accept(ask.xid, 4 + POST_OP_LEN + 12);
         match read {

@@ -63,6 +63,7 @@ impl Page {
 }
 
 /// An entry on its way to the client.
+#[derive(Clone, Copy)]
 struct Listed<'a> {
     ino: Ino,
     cookie: u64,
@@ -87,10 +88,15 @@ impl Listing {
         self.page.reply_max.saturating_sub(self.out.len() - self.from + BACK_LEN)
     }
 
+    /// Bytes of an entry with a name of this length.
+    fn entry_len(&self, name_len: usize) -> usize {
+        let plus = if self.page.with_attr { PLUS_LEN } else { 0 };
+        ENTRY_LEN + padded(name_len) + plus
+    }
+
     /// How much to fetch: about as much as there is room for.
     fn budget(&self) -> Budget {
-        let plus = if self.page.with_attr { PLUS_LEN } else { 0 };
-        let entries = self.room() / (ENTRY_LEN + NAME_LEN + plus);
+        let entries = self.room() / self.entry_len(NAME_LEN);
         // The room is at most a megabyte or so.
         Budget {
             entries: entries.max(1) as u32,
@@ -103,9 +109,8 @@ impl Listing {
     fn add<V: Vfs>(&mut self, core: &Core<V>, entry: Listed<'_>) {
         let Listed { ino, cookie, name, attr } = entry;
         let names_len = ENTRY_LEN + padded(name.len());
-        let plus = if self.page.with_attr { PLUS_LEN } else { 0 };
         let is_over_names = self.page.with_attr && self.names_len + names_len > self.page.names_max;
-        if is_over_names || names_len + plus > self.room() {
+        if is_over_names || self.entry_len(name.len()) > self.room() {
             self.is_full = true;
             return;
         }
@@ -134,7 +139,7 @@ impl<V: Vfs> Core<V> {
         let filled = self.fill(ask, dir, &mut listing).await;
         let Listing { mut out, count, is_full, .. } = listing;
         let status = match filled {
-            // What is over before anything was refused may say so in too small a reply.
+            // That nothing follows can be said in any reply.
             Ok(end) if count > 0 || (end && !is_full) => {
                 out.bool(false);
                 out.bool(end);
@@ -175,7 +180,9 @@ impl<V: Vfs> Core<V> {
                 self.list_entry(ask, entry, listing).await?;
                 after = entry.cookie;
             }
-            if listing.is_full || page.end || page.entries.is_empty() {
+            // Where no name fits, there is no need to fetch one.
+            let has_room = !listing.is_full && listing.room() >= listing.entry_len(1);
+            if page.end || !has_room || page.entries.is_empty() {
                 return Ok(!listing.is_full && page.end);
             }
         }

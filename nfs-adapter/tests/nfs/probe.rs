@@ -3,8 +3,9 @@
 
 use bytes::Bytes;
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use tokio::sync::Semaphore;
 use vfs::model::{ModelChanges, ModelFs, ModelHandle};
 use vfs::{
@@ -23,6 +24,15 @@ pub(crate) enum Trouble {
     Panic,
     /// Waits once, shortly, then panics.
     PanicLate,
+    /// Keeps the thread busy for a while, and counts how many are at it.
+    Busy(Arc<Busy>),
+}
+
+/// How many are busy, and how many were at most.
+#[derive(Debug, Default)]
+pub(crate) struct Busy {
+    now: AtomicUsize,
+    pub(crate) most: AtomicUsize,
 }
 
 /// What was written last.
@@ -102,7 +112,7 @@ impl Probe {
         };
     }
 
-    #[expect(clippy::panic, reason = "that is the trouble asked for")]
+    #[expect(clippy::panic, clippy::disallowed_methods, reason = "the trouble asked for")]
     async fn enter(&self, method: &'static str) -> Result<()> {
         *self.counts.lock().unwrap().entry(method).or_default() += 1;
         let trouble = self.troubles.lock().unwrap().get(method).cloned();
@@ -110,6 +120,13 @@ impl Probe {
             None => Ok(()),
             Some(Trouble::Wait(leave)) => {
                 leave.acquire().await.unwrap().forget();
+                Ok(())
+            }
+            Some(Trouble::Busy(busy)) => {
+                let count = busy.now.fetch_add(1, Ordering::SeqCst) + 1;
+                busy.most.fetch_max(count, Ordering::SeqCst);
+                std::thread::sleep(Duration::from_millis(5));
+                busy.now.fetch_sub(1, Ordering::SeqCst);
                 Ok(())
             }
             Some(Trouble::PanicLate) => {

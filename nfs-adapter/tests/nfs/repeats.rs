@@ -33,9 +33,10 @@ fn from_port(port: u16, to: SocketAddr) -> Wire {
 }
 
 /// Breaks the connection off, as a client does that has heard nothing for too long.
-fn break_off(wire: Wire) -> u16 {
-    let port = wire.stream.local_addr().unwrap().port();
-    sockopt::set_socket_linger(&wire.stream, Some(Duration::ZERO)).unwrap();
+fn break_off(Wire { stream, .. }: Wire) -> u16 {
+    let port = stream.local_addr().unwrap().port();
+    sockopt::set_socket_linger(&stream, Some(Duration::ZERO)).unwrap();
+    drop(stream);
     port
 }
 
@@ -122,4 +123,16 @@ fn a_failure_is_repeated_too() {
     wire.send(&remove);
     assert_eq!(wire.record().unwrap(), first);
     assert_eq!(served.probe.count("unlink"), 1);
+}
+
+#[test]
+fn what_was_to_be_tried_later_is_tried_again() {
+    let served = Served::new();
+    let mut wire = served.wire();
+    served.probe.trouble("make", Some(Trouble::Fail(vfs::ErrorKind::Unavailable)));
+    wire.send(&mkdir(77, "dir"));
+    assert_eq!(wire.reply().body[..4], 10_008_u32.to_be_bytes());
+    served.probe.trouble("make", None);
+    wire.send(&mkdir(77, "dir"));
+    assert_eq!(wire.reply().body[..4], [0; 4]);
 }

@@ -3,11 +3,14 @@
 use crate::probe::Probe;
 use crate::support::{Served, export, model, policy};
 use crate::wire::{Auth, MOUNT, NFS, Out, Verdict, Wire, call, marked};
-use listen::Policy;
+use listen::{Endpoint, Policy};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
-use std::io::Write;
-use std::sync::Mutex;
+use std::io::{Read, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::{Arc, Mutex};
+use tgcryptfs_nfs::Server;
+use tokio::runtime::Builder;
 
 const NOTHING: &Out = &Out(Vec::new());
 
@@ -179,4 +182,29 @@ fn many_connections_are_served_and_too_many_are_not() {
     for wire in &mut wires {
         assert_eq!(wire.ask(&Auth::None, (NFS, 3, 0), NOTHING).verdict, Verdict::Success);
     }
+}
+
+#[test]
+fn a_unix_socket_is_served_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("socket");
+    let endpoint = Endpoint::Unix(UnixListener::bind(&path).unwrap());
+    let runtime = Builder::new_multi_thread().worker_threads(1).build().unwrap();
+    let mut export = export();
+    export.match_peer_uid = true;
+    let fs = Arc::new(model());
+    let handle = runtime.handle().clone();
+    let server = Server::start(fs, endpoint, policy(), export, handle).unwrap();
+    assert_eq!(server.local_addr(), None);
+    let mut stream = UnixStream::connect(&path).unwrap();
+    // Who connects is known; to be somebody else takes root.
+    let uid = rustix::process::getuid().as_raw();
+    for (claim, len) in [(uid, 24), (uid + 1, if uid == 0 { 24 } else { 20 })] {
+        stream.write_all(&marked(&call(5, &Auth::user(claim), (NFS, 3, 0), &[]))).unwrap();
+        let mut reply = vec![0; 4 + len];
+        stream.read_exact(&mut reply).unwrap();
+        assert_eq!(reply[3], len as u8);
+    }
+    server.stop();
+    assert_eq!(stream.read(&mut [0; 1]).unwrap(), 0);
 }

@@ -1,10 +1,11 @@
 //! When the file system takes long, fails or panics.
 
-use crate::probe::Trouble;
+use crate::probe::{Busy, Trouble};
 use crate::support::{Served, handle};
 use crate::wire::{Auth, NFS, Out, Verdict, Wire, call, marked};
 use std::io::{ErrorKind as Io, Write};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::Semaphore;
 use vfs::ErrorKind;
@@ -13,7 +14,7 @@ const GETATTR: u32 = 1;
 const READ: u32 = 6;
 const WRITE: u32 = 7;
 /// Calls of one connection that may be under way.
-const CALLS_MAX: usize = 128;
+const CALLS_MAX: usize = 256;
 
 fn root() -> Out {
     Out::default().opaque(&handle(1))
@@ -97,7 +98,7 @@ fn memory_under_way_is_bounded_too() {
         let out = Out::default().opaque(&file).u64(u64::from(xid) << 20);
         call(xid, &Auth::root(), (NFS, 3, WRITE), &out.words(&[1 << 20, 0]).opaque(&data).0)
     };
-    wire.stream.set_write_timeout(Some(Duration::from_millis(500))).unwrap();
+    wire.stream.set_write_timeout(Some(Duration::from_secs(2))).unwrap();
     let mut sent = 0;
     let stuck = loop {
         match wire.stream.write_all(&marked(&write(sent))) {
@@ -138,6 +139,29 @@ fn many_slow_readers_cannot_stop_the_runtime() {
             assert!(wire.reply().body.ends_with(&[7; 1000]));
         }
     }
+}
+
+#[test]
+fn reads_that_take_long_are_shared_out() {
+    let served = Served::new();
+    let mut wire = served.wire();
+    let file = file_with(&mut wire, b"data");
+    let read = Out::default().opaque(&file).u64(0).u32(4);
+    let burst = |wire: &mut Wire| {
+        let busy = Arc::<Busy>::default();
+        served.probe.trouble("read", Some(Trouble::Busy(Arc::clone(&busy))));
+        let calls: Vec<u8> = (0..40)
+            .flat_map(|xid| marked(&call(xid, &Auth::root(), (NFS, 3, READ), &read.0)))
+            .collect();
+        wire.stream.write_all(&calls).unwrap();
+        for _ in 0..40 {
+            assert!(wire.reply().body.ends_with(b"data"));
+        }
+        busy.most.load(Ordering::SeqCst)
+    };
+    // It has to be found out first.
+    burst(&mut wire);
+    assert!(burst(&mut wire) >= 2, "several at a time, though on one connection");
 }
 
 #[test]

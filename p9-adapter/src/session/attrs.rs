@@ -1,7 +1,7 @@
 //! Attributes of inodes and of the whole.
 
 use super::{Session, at, context};
-use crate::wire::{FS_MAGIC, Reply, SetAttrRequest, kind, permissions, set};
+use crate::wire::{FS_MAGIC, NO_ID, Reply, SetAttrRequest, kind, permissions, set};
 use vfs::{At, ErrorKind, Result, SetAttr, SetTime, Timestamp, Vfs};
 
 /// What sizes of the whole are counted in, bytes.
@@ -23,10 +23,14 @@ fn change_of(asked: &SetAttrRequest) -> Result<SetAttr> {
         (true, false) => Ok(Some(SetTime::Now)),
         (true, true) => time_of(time).map(|time| Some(SetTime::To(time))),
     };
+    let id = |bit, id| match has(bit) {
+        true if id == NO_ID => Err(ErrorKind::Invalid),
+        is_meant => Ok(is_meant.then_some(id)),
+    };
     Ok(SetAttr {
         mode: has(set::MODE).then(|| permissions(asked.mode)),
-        uid: has(set::UID).then_some(asked.uid),
-        gid: has(set::GID).then_some(asked.gid),
+        uid: id(set::UID, asked.uid)?,
+        gid: id(set::GID, asked.gid)?,
         size: has(set::SIZE).then_some(asked.size),
         atime: time(set::ATIME, set::ATIME_SET, asked.atime)?,
         mtime: time(set::MTIME, set::MTIME_SET, asked.mtime)?,

@@ -3,7 +3,7 @@
 //! A request comes as [`Bytes`], and its names and data are slices of it. Nothing is
 //! allocated by a length that was read before that many bytes are there.
 
-use super::{HEADER_LEN, WALK_MAX, kind};
+use super::{HEADER_LEN, MSIZE_MAX, WALK_MAX, kind};
 use bytes::{Buf, Bytes};
 use vfs::ErrorKind;
 
@@ -24,6 +24,17 @@ impl Message {
         let header = bytes.first_chunk::<HEADER_LEN>()?;
         let [a, b, c, d, kind, e, f] = *header;
         Some((u32::from_le_bytes([a, b, c, d]), kind, u16::from_le_bytes([e, f])))
+    }
+
+    /// Bytes that it brings or asks for.
+    pub(crate) fn weight(&self) -> usize {
+        // Both begin alike: fid, place, length.
+        let asked = match self.kind {
+            kind::READ | kind::READDIR => self.fields.get(12..).and_then(<[u8]>::first_chunk),
+            _ => None,
+        };
+        let asked = asked.map_or(0, |count| u32::from_le_bytes(*count).min(MSIZE_MAX));
+        self.fields.len() + asked as usize
     }
 
     /// Takes a whole message apart.

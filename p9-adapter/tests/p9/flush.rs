@@ -2,7 +2,7 @@
 
 use crate::p9::client::{
     Client, EBADF, EIO, O_RDONLY, Put, R_ERROR, T_CLUNK, T_FLUSH, T_FSYNC, T_GETATTR, T_MKDIR,
-    T_READ, T_VERSION, T_WALK, Take,
+    T_READ, T_VERSION, T_WALK, T_XATTRCREATE, Take,
 };
 use crate::p9::support::{MSIZE, ROOT, Served, trusting, wait_until};
 use std::time::Duration;
@@ -21,6 +21,15 @@ fn flush(client: &mut Client, tag: u16, flushed: u16) {
 fn next(client: &mut Client) -> (u8, u16) {
     let answer = client.receive();
     (answer.kind, answer.tag)
+}
+
+/// A fid by which an attribute of the file f is set once it is let go of.
+fn writes_xattr(client: &mut Client) -> u32 {
+    let fid = client.walked(ROOT, &["f"]).unwrap();
+    let put = Put::default().u32(fid).s("user.a").u64(1).u32(0);
+    client.call(T_XATTRCREATE, &put).unwrap();
+    client.write(fid, 0, b"v").unwrap();
+    fid
 }
 
 #[test]
@@ -49,11 +58,13 @@ fn whatever_waits_is_answered() {
     let served = Served::new();
     let mut client = served.client();
     let fid = client.file(ROOT, "f", b"data");
-    for method in ["read", "write", "getattr", "lookup", "create", "readdir", "flush", "make"] {
+    for method in ["read", "write", "getattr", "lookup", "create", "readdir", "set_xattr", "make"] {
         served.probe.shut(method);
     }
     let open_up = || {
-        for method in ["read", "write", "getattr", "lookup", "create", "readdir", "flush", "make"] {
+        for method in
+            ["read", "write", "getattr", "lookup", "create", "readdir", "set_xattr", "make"]
+        {
             #[expect(clippy::disallowed_methods, reason = "sockets know no simulated time")]
             std::thread::sleep(Duration::from_millis(5));
             served.probe.open_up(method);
@@ -68,6 +79,8 @@ fn whatever_waits_is_answered() {
         let other = client.file(ROOT, "g", b"");
         client.make_dir(ROOT, "d", 0o755).unwrap();
         client.clunk(other).unwrap();
+        let writing = writes_xattr(&mut client);
+        client.clunk(writing).unwrap();
     });
 }
 
@@ -105,17 +118,18 @@ fn flushes_of_nothing_are_answered() {
 fn several_flushes_wait_for_one_request() {
     let served = Served::new();
     let mut client = served.client();
-    let fid = client.file(ROOT, "f", b"data");
-    served.probe.shut("flush");
+    client.file(ROOT, "f", b"data");
+    let writing = writes_xattr(&mut client);
+    served.probe.shut("set_xattr");
     // Letting go is not cancelled, so the flushes wait for its answer.
-    client.send(10, T_CLUNK, &Put::default().u32(fid));
+    client.send(10, T_CLUNK, &Put::default().u32(writing));
     flush(&mut client, 11, 10);
     flush(&mut client, 12, 10);
     client.stat(ROOT).unwrap();
-    served.probe.open_up("flush");
+    served.probe.open_up("set_xattr");
     let expected = [(T_CLUNK + 1, 10), (T_FLUSH + 1, 11), (T_FLUSH + 1, 12)];
     assert_eq!(expected.map(|_| next(&mut client)), expected);
-    assert_eq!(served.probe.count("flush"), 1);
+    assert_eq!(served.probe.count("set_xattr"), 1);
 }
 
 #[test]

@@ -113,23 +113,26 @@ fn words(words: &[&str]) -> Words {
 
 /// A shell script that unmounts when its standard input ends, which is when we die. The
 /// first line of the input is the source: not an argument, since those are for all to
-/// see. `$1` is the mount point. A mount there from another source is left alone.
+/// see. `$1` is the mount point. A mount from another source is left alone.
 ///
-/// A mount command that was under way may come to its end later, so it looks three times.
+/// Linux from 6.5 on also lets every request to the dead server fail, so that programs
+/// which have files open do not wait for it. A mount command that was under way may come
+/// to its end later, so it looks three times.
 pub(super) fn guard_script(system: System) -> String {
-    let (is_there, take_off) = match system {
+    let (find, take_off) = match system {
         System::Linux => (
-            r#"grep -qsF -e " - nfs $source " /proc/self/mountinfo"#,
-            r#"umount -i -c -f -l "$1" || umount -f -l "$1""#,
+            r#"row=$(grep -sF -e " - nfs $source " /proc/self/mountinfo)"#,
+            "set -- \"$at\" $row\n    echo 1 >\"/sys/fs/nfs/$4/shutdown\"\n    \
+             umount -i -c -f -l \"$at\" || umount -f -l \"$at\"",
         ),
         System::MacOs => (
             r#"mount | grep -qF -e "$source on ""#,
-            r#"diskutil unmount force "$1" || umount -f "$1""#,
+            r#"diskutil unmount force "$at" || umount -f "$at""#,
         ),
     };
     format!(
-        "trap '' HUP INT QUIT TERM\nread -r source || exit 0\nread -r _\n\
-         for _ in 1 2 3; do\n  if {is_there}; then {take_off}; fi\n  sleep 1\ndone\n"
+        "trap '' HUP INT QUIT TERM\nset -f\nat=$1\nread -r source || exit 0\nread -r _\n\
+         for _ in 1 2 3; do\n  if {find}; then\n    {take_off}\n  fi\n  sleep 1\ndone\n"
     )
 }
 

@@ -1,8 +1,8 @@
 //! Serves the model file system, which lives in memory, for trying clients out.
 //!
 //! ```text
-//! cargo run --release -p tgcryptfs-p9 --example serve_model -- 127.0.0.1:5640
-//! cargo run --release -p tgcryptfs-p9 --example serve_model -- unix:/run/user/1000/9p
+//! cargo run --release -p tgcryptfs-p9 --example serve_9p -- 127.0.0.1:5640
+//! cargo run --release -p tgcryptfs-p9 --example serve_9p -- unix:/run/user/1000/9p
 //! ```
 
 use listen::{Endpoint, Policy};
