@@ -125,6 +125,13 @@ impl Slot {
         !self.is_dirty && !self.is_frozen && self.opens == 0
     }
 
+    /// Whether a commit that has not begun yet will tell others of new content.
+    #[must_use]
+    pub fn will_tell_of_content(&self) -> bool {
+        self.file.as_ref().is_some_and(|file| !file.current.is_empty())
+            || (self.has_patches && !self.is_frozen)
+    }
+
     /// Whether no name leads to it any more.
     #[must_use]
     pub fn is_nameless(&self) -> bool {
