@@ -11,6 +11,35 @@ VECTORS = json.loads((ROOT / "tests/golden/v1/vectors.json").read_text())
 x = bytes.fromhex
 
 
+def nfs_calls():
+    """A call of each NFS procedure, by number, behind the handle that it begins with."""
+
+    def text(data):
+        return struct.pack(">I", len(data)) + data + bytes(-len(data) % 4)
+
+    root = text(bytes([1]) * 17 + struct.pack(">Q", 1) + bytes(16))
+    attr = struct.pack(">9I", 1, 0o644, 0, 0, 1, 0, 9, 1, 0)
+    yield 2, attr + struct.pack(">I", 0)
+    yield 3, text(b"name")
+    yield 4, struct.pack(">I", 0x3F)
+    yield 6, struct.pack(">QI", 0, 100)
+    yield 7, struct.pack(">QII", 7, 4, 2) + text(b"data")
+    yield 8, text(b"name") + struct.pack(">I", 0) + attr
+    yield 8, text(b"excl") + struct.pack(">IQ", 2, 5)
+    yield 9, text(b"dir") + attr
+    yield 10, text(b"link") + attr + text(b"target")
+    yield 11, text(b"node") + struct.pack(">I", 4) + attr + struct.pack(">II", 1, 3)
+    yield 12, text(b"name")
+    yield 13, text(b"dir")
+    yield 14, text(b"name") + root + text(b"other")
+    yield 15, root + text(b"name")
+    yield 16, struct.pack(">QQI", 0, 0, 4096)
+    yield 17, struct.pack(">QQII", 2, 0, 4096, 8192)
+    yield 21, struct.pack(">QI", 0, 0)
+    for procedure in (1, 5, 18, 19, 20):
+        yield procedure, b""
+
+
 def seeds():
     segment = x(VECTORS["segment"]["body"])
     groups = segment[117 + 4 + 64 + 8 + 8 + 4 :]
@@ -85,6 +114,10 @@ def seeds():
     yield "store_names", b"vault.7"
     yield "store_names", pack["name"].encode()
     yield "store_names", b"file:///srv/vault"
+
+    yield "nfs", bytes([2, 0]) + struct.pack(">I", 1) + b"/\0\0\0"
+    for procedure, arguments in nfs_calls():
+        yield "nfs", bytes([22 + procedure, 1]) + arguments
 
 
 for number, (target, seed) in enumerate(seeds()):

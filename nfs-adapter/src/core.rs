@@ -1,0 +1,118 @@
+//! What every procedure works with, free of connections and threads.
+
+use crate::buffers::DATA_MAX;
+use crate::export::Export;
+use crate::handle::Handles;
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Instant;
+use vfs::{At, Attr, Context, Cred, Dac, ErrorKind, Ino, Limits, OpId, Result, Vfs};
+
+/// The status of what worked, in both programs.
+pub(crate) const OK: u32 = 0;
+
+/// What a handle in a call refers to, or what is wrong with it.
+pub(crate) type Target = std::result::Result<Ino, ErrorKind>;
+
+/// Who asks, and in which call.
+#[derive(Debug)]
+pub(crate) struct Ask {
+    /// The number of the call.
+    pub(crate) xid: u32,
+    /// As whom the caller acts.
+    pub(crate) cred: Cred,
+    /// Names a call that must not be done twice.
+    pub(crate) op: Option<OpId>,
+}
+
+impl Ask {
+    /// The file system checks permissions, but lets owners read and write: there is no
+    /// `open` that could have granted it.
+    pub(crate) fn context(&self) -> Context<'_> {
+        Context { cred: &self.cred, dac: Dac::EnforceExceptOwner, op: self.op }
+    }
+}
+
+/// A file system and how it is talked about.
+pub(crate) struct Core<V> {
+    pub(crate) fs: Arc<V>,
+    pub(crate) handles: Handles,
+    pub(crate) export: Export,
+    pub(crate) limits: Limits,
+    /// The file system's number in attributes.
+    pub(crate) fsid: u64,
+    /// Set once a path that is good for a single mount has been mounted.
+    pub(crate) is_spent: AtomicBool,
+    /// How long reads take, on average of the last few, nanoseconds.
+    read_ns: AtomicU64,
+}
+
+/// What takes this long is worth waking another thread for, nanoseconds.
+const LONG_NS: u64 = 300_000;
+
+impl<V: Vfs> Core<V> {
+    pub(crate) fn new(fs: Arc<V>, export: Export) -> Self {
+        let limits = fs.limits();
+        let handles = Handles::new(export.fs_id, export.handle_key.clone());
+        let fsid = u128::from_be_bytes(export.fs_id);
+        let fsid = (fsid >> 64) as u64 ^ fsid as u64;
+        let is_spent = AtomicBool::new(false);
+        Self { fs, handles, export, limits, fsid, is_spent, read_ns: AtomicU64::new(0) }
+    }
+
+    /// Bytes of the largest read.
+    pub(crate) fn read_max(&self) -> u32 {
+        self.limits.read_max.clamp(1, DATA_MAX as u32)
+    }
+
+    /// Bytes of the largest write.
+    pub(crate) fn write_max(&self) -> u32 {
+        self.limits.write_max.clamp(1, DATA_MAX as u32)
+    }
+
+    /// Whether reads take so long that others should answer them if more calls wait:
+    /// what is read has to be fetched, opened and unpacked.
+    pub(crate) fn reads_take_long(&self) -> bool {
+        self.read_ns.load(Ordering::Relaxed) > LONG_NS
+    }
+
+    /// Notes how long a read took.
+    pub(crate) fn note_read(&self, since: Instant) {
+        let took = since.elapsed().as_nanos().min(u128::from(u32::MAX)) as u64;
+        let before = self.read_ns.load(Ordering::Relaxed);
+        self.read_ns.store((7 * before + took) / 8, Ordering::Relaxed);
+    }
+
+    /// Refuses a change of what may not be changed.
+    pub(crate) fn may_change(&self) -> Result<()> {
+        if self.export.read_only { Err(ErrorKind::ReadOnly.into()) } else { Ok(()) }
+    }
+
+    /// Attributes of what an answer is about, if they can be had.
+    pub(crate) async fn attr_of(&self, ask: &Ask, target: Target) -> Option<Attr> {
+        let entry = self.fs.getattr(ask.context(), At::Ino(target.ok()?)).await;
+        entry.ok().map(|entry| entry.attr)
+    }
+
+    /// Writes a failure to the log, once, and gives its number.
+    pub(crate) fn report(&self, procedure: impl Debug, target: Target, error: &vfs::Error) -> u32 {
+        let ino = target.map_or(0, Ino::get);
+        if error.is_alarming() {
+            log::error!("{procedure:?} of inode {ino} failed: {error}");
+        } else {
+            log::debug!("{procedure:?} of inode {ino}: {error}");
+        }
+        error.kind().nfs_status()
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "how to share work is no simulated time")]
+pub(crate) fn now() -> Instant {
+    Instant::now()
+}
+
+/// An answer that breaks the trait's contract.
+pub(crate) fn broken_contract(what: &'static str) -> vfs::Error {
+    vfs::Error::because(ErrorKind::Io, what)
+}

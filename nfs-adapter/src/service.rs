@@ -1,0 +1,179 @@
+//! One connection: reads calls, has them answered, until either side has enough.
+
+use crate::buffers::Buffers;
+use crate::core::{Ask, Core};
+use crate::dispatch::{Answer, Reply, run};
+use crate::export::Export;
+use crate::outbox::Outbox;
+use crate::record::{Incoming, Record};
+use crate::replay::{Begun, CallId, Replies, Sender};
+use crate::rpc::{self, Call, Refusal, refuse};
+use crate::xdr::Decoder;
+use crate::{mount, nfs};
+use listen::{Peer, Serve, Stream};
+use std::future::Future;
+use std::io::{self, Read};
+use std::net::Shutdown;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::runtime::Handle;
+use vfs::Vfs;
+
+/// How long a call may stop in the middle, and a reply may wait to be taken.
+const STALLED: Duration = Duration::from_secs(60);
+/// How long calls under way may go on when the client says no more.
+const FINISHING: Duration = Duration::from_secs(5);
+
+/// What all connections share.
+pub(crate) struct Service<V> {
+    core: Arc<Core<V>>,
+    replies: Arc<Replies>,
+    buffers: Arc<Buffers>,
+    runtime: Handle,
+}
+
+/// What is the same for every call of a connection.
+struct Connection<'a> {
+    peer: &'a Peer,
+    sender: Sender,
+    outbox: Arc<Outbox>,
+}
+
+impl<V: Vfs> Serve for Service<V> {
+    fn connection(&self, id: u64, peer: &Peer, stream: &Stream) {
+        log::debug!("connection {id} from {peer}");
+        match self.serve(peer, stream) {
+            Ok(()) => log::debug!("connection {id} has ended"),
+            Err(error) => log::info!("connection {id} from {peer} ended: {error}"),
+        }
+        // Replies on their way keep the socket, but it is over.
+        let _ = stream.shutdown(Shutdown::Both);
+    }
+}
+
+impl<V: Vfs> Service<V> {
+    pub(crate) fn new(fs: Arc<V>, export: Export, runtime: Handle) -> Self {
+        let core = Arc::new(Core::new(fs, export));
+        Self { core, replies: Arc::default(), buffers: Arc::default(), runtime }
+    }
+
+    pub(crate) fn core(&self) -> &Arc<Core<V>> {
+        &self.core
+    }
+
+    fn serve(&self, peer: &Peer, stream: &Stream) -> io::Result<()> {
+        stream.set_read_timeout(Some(STALLED))?;
+        stream.set_write_timeout(Some(STALLED))?;
+        self.exchange(peer, stream.as_fd().try_clone_to_owned()?, stream)
+    }
+
+    /// Answers on `socket` what is read from `stream`.
+    pub(crate) fn exchange(
+        &self,
+        peer: &Peer,
+        socket: OwnedFd,
+        stream: impl Read,
+    ) -> io::Result<()> {
+        let outbox = Outbox::new(socket);
+        let sender = match *peer {
+            Peer::Tcp { addr, .. } => Sender::Address(addr),
+            Peer::Unix { uid, pid, .. } => Sender::Process { uid, pid },
+        };
+        let connection = Connection { peer, sender, outbox };
+        let mut incoming = Incoming::new(stream, Arc::clone(&self.buffers));
+        let ended = self.answer_all(&connection, &mut incoming);
+        connection.outbox.flush();
+        connection.outbox.finish(FINISHING);
+        ended
+    }
+
+    fn answer_all(
+        &self,
+        connection: &Connection<'_>,
+        incoming: &mut Incoming<impl Read>,
+    ) -> io::Result<()> {
+        loop {
+            // Replies to calls that came together go out together.
+            if !incoming.has_record() {
+                connection.outbox.flush();
+            }
+            if !connection.outbox.has_room() {
+                connection.outbox.flush();
+                if !connection.outbox.wait_for_room() {
+                    return Ok(());
+                }
+            }
+            let Some(record) = incoming.next()? else { return Ok(()) };
+            self.answer(connection, record)?;
+        }
+    }
+
+    /// Has a call answered, now or later; it fails for what is no call.
+    fn answer(&self, connection: &Connection<'_>, record: Record<'_>) -> io::Result<()> {
+        let mut header = Decoder::new(record.bytes());
+        let no_call = |_| io::Error::new(io::ErrorKind::InvalidData, "what was sent is no call");
+        let xid = rpc::call_number(&mut header).map_err(no_call)?;
+        let call = rpc::call(&mut header);
+        let arguments_at = record.bytes().len() - header.rest().len();
+        let begun = call.and_then(|call| self.begin(connection, (xid, call), record, arguments_at));
+        if let Err(refusal) = begun {
+            log::debug!("call {xid:#x} from {}: {refusal:?}", connection.peer);
+            let permit = Some(connection.outbox.begin(0));
+            connection.outbox.queue(Answer::from(refuse(xid, refusal)).into_packet(permit));
+        }
+        Ok(())
+    }
+
+    fn begin(
+        &self,
+        connection: &Connection<'_>,
+        (xid, call): (u32, Call),
+        record: Record<'_>,
+        arguments_at: usize,
+    ) -> Result<(), Refusal> {
+        let cred = self.core.export.cred(connection.peer, call.claim)?;
+        let mut ask = Ask { xid, cred, op: None };
+        let outbox = Arc::clone(&connection.outbox);
+        let permit = outbox.begin(record.bytes().len());
+        let mut reply = Reply { xid, outbox, permit, running: None, is_for_others: false };
+        let done = match (call.program, call.version) {
+            (nfs::PROGRAM, nfs::VERSION) => {
+                let procedure = nfs::Procedure::new(call.procedure).ok_or(Refusal::NoProcedure)?;
+                if procedure.is_done_once() {
+                    let arguments = record.bytes().get(arguments_at..).unwrap_or_default();
+                    let what = (call.procedure, ask.cred.uid, arguments);
+                    let id = CallId::new(connection.sender, xid, what);
+                    match self.replies.begin(id, &connection.outbox) {
+                        Begun::New(running) => reply.running = Some(running),
+                        Begun::Done(head) => {
+                            reply.repeat(head);
+                            return Ok(());
+                        }
+                        Begun::Running => return Ok(()),
+                    }
+                    ask.op = Some(id.op());
+                }
+                reply.is_for_others = procedure == nfs::Procedure::Read
+                    && record.is_followed()
+                    && self.core.reads_take_long();
+                self.nfs(procedure, ask, record, arguments_at, reply)
+            }
+            (mount::PROGRAM, mount::VERSION) => {
+                let procedure =
+                    mount::Procedure::new(call.procedure).ok_or(Refusal::NoProcedure)?;
+                let arguments = record.bytes().get(arguments_at..).unwrap_or_default();
+                self.mount(procedure, ask, &mut Decoder::new(arguments), reply)
+            }
+            (nfs::PROGRAM, _) => return Err(Refusal::ProgramVersion(nfs::VERSION)),
+            (mount::PROGRAM, _) => return Err(Refusal::ProgramVersion(mount::VERSION)),
+            _ => return Err(Refusal::NoProgram),
+        };
+        done.map_err(|_| Refusal::Garbage)
+    }
+
+    /// Runs a call whose arguments have been understood.
+    pub(crate) fn spawn(&self, reply: Reply, work: impl Future<Output = Answer> + Send + 'static) {
+        run(&self.runtime, reply, work);
+    }
+}

@@ -1,0 +1,26 @@
+//! The server over real TCP, with the model file system behind it.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "what is not as it must be fails the test")]
+
+#[path = "nfs/answers.rs"]
+mod answers;
+#[path = "nfs/client.rs"]
+mod client;
+#[path = "nfs/listing.rs"]
+mod listing;
+#[path = "nfs/probe.rs"]
+mod probe;
+#[path = "nfs/repeats.rs"]
+mod repeats;
+#[path = "nfs/rpc.rs"]
+mod rpc;
+#[path = "nfs/suite.rs"]
+mod suite;
+#[path = "nfs/support.rs"]
+mod support;
+#[path = "nfs/trouble.rs"]
+mod trouble;
+#[path = "nfs/who.rs"]
+mod who;
+#[path = "nfs/wire.rs"]
+mod wire;

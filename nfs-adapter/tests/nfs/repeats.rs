@@ -1,0 +1,138 @@
+//! Calls that arrive twice are done once.
+
+use crate::probe::Trouble;
+use crate::support::{Served, handle};
+use crate::wire::{Auth, NFS, Out, Wire, call};
+use rustix::net::sockopt;
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Semaphore;
+
+const MKDIR: u32 = 9;
+const REMOVE: u32 = 12;
+
+fn mkdir(xid: u32, name: &str) -> Vec<u8> {
+    let out = Out::default().opaque(&handle(1)).opaque(name.as_bytes());
+    call(xid, &Auth::root(), (NFS, 3, MKDIR), &out.words(&[0; 6]).0)
+}
+
+/// A connection from this port, which may have been used a moment ago.
+fn from_port(port: u16, to: SocketAddr) -> Wire {
+    let socket = rustix::net::socket(
+        rustix::net::AddressFamily::INET,
+        rustix::net::SocketType::STREAM,
+        None,
+    )
+    .unwrap();
+    sockopt::set_socket_reuseaddr(&socket, true).unwrap();
+    let from = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    rustix::net::bind(&socket, &from).unwrap();
+    rustix::net::connect(&socket, &to).unwrap();
+    Wire::over(TcpStream::from(socket))
+}
+
+/// Breaks the connection off, as a client does that has heard nothing for too long.
+fn break_off(Wire { stream, .. }: Wire) -> u16 {
+    let port = stream.local_addr().unwrap().port();
+    sockopt::set_socket_linger(&stream, Some(Duration::ZERO)).unwrap();
+    drop(stream);
+    port
+}
+
+#[test]
+fn a_repetition_on_the_same_connection_gets_the_same_reply() {
+    let served = Served::new();
+    let mut wire = served.wire();
+    wire.send(&mkdir(77, "dir"));
+    let first = wire.record().unwrap();
+    wire.send(&mkdir(77, "dir"));
+    assert_eq!(wire.record().unwrap(), first);
+    assert_eq!(served.probe.count("make"), 1);
+    // Another number is another call.
+    wire.send(&mkdir(78, "dir"));
+    assert_eq!(wire.reply().body[..4], 17_u32.to_be_bytes());
+    assert_eq!(served.probe.count("make"), 2);
+    // And so is another body with the same number.
+    wire.send(&mkdir(77, "another"));
+    assert_eq!(wire.reply().body[..4], [0; 4]);
+}
+
+#[test]
+fn a_repetition_after_a_lost_connection_gets_the_same_reply() {
+    let served = Served::new();
+    let mut wire = served.wire();
+    wire.send(&mkdir(77, "dir"));
+    let first = wire.record().unwrap();
+    let port = break_off(wire);
+    let mut again = from_port(port, served.addr);
+    again.send(&mkdir(77, "dir"));
+    assert_eq!(again.record().unwrap(), first);
+    assert_eq!(served.probe.count("make"), 1);
+    // From another port, it is somebody else's call.
+    let mut other = served.wire();
+    other.send(&mkdir(77, "dir"));
+    assert_eq!(other.reply().body[..4], 17_u32.to_be_bytes());
+}
+
+#[test]
+fn what_is_under_way_is_not_begun_again_and_is_answered_where_it_is_asked() {
+    let served = Served::new();
+    let leave = Arc::new(Semaphore::new(0));
+    served.probe.trouble("make", Some(Trouble::Wait(Arc::clone(&leave))));
+    let mut wire = served.wire();
+    wire.send(&mkdir(77, "dir"));
+    wire.send(&mkdir(77, "dir"));
+    // Something quick shows that both have arrived.
+    let none = &Out::default();
+    wire.ask(&Auth::None, (NFS, 3, 0), none);
+    assert_eq!(served.probe.count("make"), 1);
+    let port = break_off(wire);
+    let mut again = from_port(port, served.addr);
+    again.send(&mkdir(77, "dir"));
+    again.ask(&Auth::None, (NFS, 3, 0), none);
+    assert_eq!(served.probe.count("make"), 1);
+    leave.add_permits(1);
+    let reply = again.reply();
+    assert_eq!((reply.xid, &reply.body[..4]), (77, &[0; 4][..]));
+    again.send(&mkdir(77, "dir"));
+    assert_eq!(again.reply().body, reply.body);
+    assert_eq!(served.probe.count("make"), 1);
+}
+
+#[test]
+fn what_may_be_done_again_is_done_again() {
+    let served = Served::new();
+    let mut wire = served.wire();
+    let getattr = call(5, &Auth::root(), (NFS, 3, 1), &Out::default().opaque(&handle(1)).0);
+    for _ in 0..3 {
+        wire.send(&getattr);
+        wire.reply();
+    }
+    assert_eq!(served.probe.count("getattr"), 3);
+}
+
+#[test]
+fn a_failure_is_repeated_too() {
+    let served = Served::new();
+    let mut wire = served.wire();
+    let out = Out::default().opaque(&handle(1)).opaque(b"missing");
+    let remove = call(5, &Auth::root(), (NFS, 3, REMOVE), &out.0);
+    wire.send(&remove);
+    let first = wire.record().unwrap();
+    wire.send(&remove);
+    assert_eq!(wire.record().unwrap(), first);
+    assert_eq!(served.probe.count("unlink"), 1);
+}
+
+#[test]
+fn what_was_to_be_tried_later_is_tried_again() {
+    let served = Served::new();
+    let mut wire = served.wire();
+    served.probe.trouble("make", Some(Trouble::Fail(vfs::ErrorKind::Unavailable)));
+    wire.send(&mkdir(77, "dir"));
+    assert_eq!(wire.reply().body[..4], 10_008_u32.to_be_bytes());
+    served.probe.trouble("make", None);
+    wire.send(&mkdir(77, "dir"));
+    assert_eq!(wire.reply().body[..4], [0; 4]);
+}
