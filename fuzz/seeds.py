@@ -40,6 +40,48 @@ def nfs_calls():
         yield procedure, b""
 
 
+def string(text):
+    return struct.pack("<H", len(text)) + text
+
+
+def message(kind, fields):
+    return struct.pack("<IBH", len(fields) + 7, kind, 1) + fields
+
+
+def p9_messages():
+    """What a 9P client may ask of a root directory, fid 0, and an open file f, fid 1."""
+    name, root, file = string(b"a"), struct.pack("<I", 0), struct.pack("<I", 1)
+    lock = struct.pack("<QQI", 0, 0, 7) + string(b"host")
+    yield 118, file + struct.pack("<QI", 0, 4) + b"data"
+    yield 116, file + struct.pack("<QI", 2, 100)
+    yield 24, file + struct.pack("<Q", 0x3FFF)
+    yield 26, file + struct.pack("<IIIIQ32x", 0xF, 0o600, 1, 2, 9)
+    yield 50, file + struct.pack("<I", 1)
+    yield 52, file + struct.pack("<BI", 1, 1) + lock
+    yield 54, file + struct.pack("<B", 0) + lock
+    yield 70, root + file + name
+    yield 74, root + name + root + string(b"b")
+    yield 72, root + string(b"d") + struct.pack("<II", 0o755, 0)
+    yield 18, root + string(b"p") + struct.pack("<IIII", 0o010644, 0, 0, 0)
+    yield 16, root + string(b"l") + string(b"target") + struct.pack("<I", 0)
+    yield 110, root + struct.pack("<IH", 2, 3) + string(b"d") + string(b"..") + string(b"l")
+    yield 22, struct.pack("<I", 2)
+    yield 110, root + struct.pack("<IH", 3, 0)
+    yield 12, struct.pack("<II", 3, 0)
+    yield 40, struct.pack("<IQI", 3, 0, 4096)
+    yield 110, root + struct.pack("<IH", 4, 1) + string(b"f")
+    yield 32, struct.pack("<I", 4) + string(b"user.x") + struct.pack("<QI", 3, 0)
+    yield 118, struct.pack("<IQI", 4, 0, 3) + b"abc"
+    yield 120, struct.pack("<I", 4)
+    yield 30, file + struct.pack("<I", 5) + string(b"user.x")
+    yield 30, file + struct.pack("<I", 6) + string(b"")
+    yield 8, root
+    yield 20, file + root + string(b"g")
+    yield 76, root + string(b"d") + struct.pack("<I", 0x200)
+    yield 108, struct.pack("<H", 1)
+    yield 122, file
+
+
 def seeds():
     segment = x(VECTORS["segment"]["body"])
     groups = segment[117 + 4 + 64 + 8 + 8 + 4 :]
@@ -107,6 +149,16 @@ def seeds():
         '{"event":"end"}\n{"event":"done","result":{"a":[1,null]}}',
     ]:
         yield "control", line.encode() + b"\n"
+
+    begin = message(100, struct.pack("<I", 65536) + string(b"9P2000.L"))
+    begin += message(104, struct.pack("<II", 0, 2**32 - 1) + 2 * string(b"") + bytes(4))
+    yield "p9", begin
+    walk = struct.pack("<IIH", 0, 1, 0)
+    create = struct.pack("<I", 1) + string(b"f") + struct.pack("<III", 2, 0o644, 0)
+    begin += message(110, walk) + message(14, create)
+    yield "p9", begin + b"".join(message(*sent) for sent in p9_messages())
+    for kind, fields in p9_messages():
+        yield "p9", begin + message(kind, fields)
 
     for path in sorted((ROOT / "configs").iterdir()):
         yield "config", path.read_bytes()

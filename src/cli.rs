@@ -16,6 +16,7 @@ pub mod control;
 mod daemon;
 mod demo;
 pub mod exit;
+mod host;
 mod init;
 mod inspect;
 mod keys;
@@ -23,10 +24,12 @@ mod lock;
 mod logging;
 mod mount;
 mod mount_table;
+mod nfs_mount;
 mod notify;
 mod password;
 mod progress;
 mod render;
+mod serve;
 mod service;
 mod session;
 mod signals;
@@ -71,6 +74,7 @@ struct Global {
 enum Command {
     Init(init::Init),
     Mount(mount::Mount),
+    Serve(serve::Serve),
     Unmount(unmount::Unmount),
     Status(inspect::Status),
     Sync(inspect::Sync),
@@ -142,7 +146,11 @@ fn print_failure(error: &anyhow::Error) {
 
 fn run(cli: Cli) -> Result<()> {
     // A daemon's log is read when something went wrong, so it says when it began and ended.
-    let is_daemon = matches!(&cli.command, Command::Mount(mount) if mount.is_daemon());
+    let is_daemon = match &cli.command {
+        Command::Mount(mount) => mount.is_daemon(),
+        Command::Serve(serve) => serve.is_daemon(),
+        _ => false,
+    };
     logging::start(cli.global.verbose.max(is_daemon.into()));
     let load = |flags| Context::load(&cli.global, flags, NamedFile::MustExist);
     match cli.command {
@@ -153,6 +161,7 @@ fn run(cli: Cli) -> Result<()> {
             let flags = mount.flags();
             mount.run(&load(flags)?)
         }
+        Command::Serve(serve) => serve.run(&load(vec![])?),
         Command::Unmount(unmount) => unmount.run(&load(vec![])?),
         Command::Status(status) => status.run(&load(vec![])?),
         Command::Sync(sync) => sync.run(&load(vec![])?),

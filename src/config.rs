@@ -36,8 +36,8 @@ pub use paths::{Paths, Surroundings};
 pub use size::{format_size, parse_size};
 pub use typed::{
     AtimeChoice, Cache, Chunk, Chunker, Codec, Config, ConflictResolution, Distributed,
-    Distribution, DistributionMode, Durability, Encryption, MasterReplica, Mount, Padding,
-    ReplicaRole, Secret, Telegram, Transfer, Versioning,
+    Distribution, DistributionMode, Durability, Encryption, MasterReplica, Mount, MountVia,
+    Padding, ReplicaRole, Secret, Telegram, Transfer, Versioning,
 };
 
 use serde_json::Value;

@@ -40,6 +40,7 @@ pub use serve::NoChanges;
 pub use settings::{AtimePolicy, Settings};
 pub use status::{CacheStats, Progress, Silent, Status};
 
+use crate::crypto::Key32;
 use crate::data::blocks::Blocks;
 use crate::data::file::FileState;
 use crate::env::Env;
@@ -88,6 +89,8 @@ pub(crate) struct Inner {
     /// Whether something is committed here that the store has not confirmed.
     has_unsent: AtomicBool,
     verifier: WriteVerifier,
+    /// Makes the handles of NFS clients.
+    nfs_handle_key: Key32,
     /// Set when a sync failed: what is in memory may differ from what is on
     /// disk, so nothing is written until the next start.
     is_broken: AtomicBool,
@@ -142,6 +145,21 @@ impl Numbers {
 
     fn ino(&self, number: u64) -> u64 {
         (u64::from(self.slot) << 47) + number
+    }
+}
+
+impl Engine {
+    /// Tells this file system from all others, for ever.
+    #[must_use]
+    pub fn fs_id(&self) -> [u8; 16] {
+        self.inner.blocks.keyring().namespace.0
+    }
+
+    /// The key of the handles that this machine gives to NFS clients: the same in every
+    /// run, another one for each machine and each file system.
+    #[must_use]
+    pub fn nfs_handle_key(&self) -> &Key32 {
+        &self.inner.nfs_handle_key
     }
 }
 

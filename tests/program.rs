@@ -20,6 +20,7 @@ mod program {
     mod round_trip;
     mod saves;
     mod scale;
+    mod serve;
     mod steps;
     mod support;
     mod together;

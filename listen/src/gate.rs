@@ -12,6 +12,8 @@ use std::time::Duration;
 pub(crate) enum Refusal {
     /// Its address is not on the list.
     NotAllowed,
+    /// Its user is not on the list.
+    NotOfThem,
     /// There are too many.
     Full,
     /// There are too many of that peer.
@@ -28,6 +30,7 @@ impl Refusal {
     pub(crate) fn text(self) -> &'static str {
         match self {
             Self::NotAllowed => "its address is not on the list of those that are allowed",
+            Self::NotOfThem => "its user is not on the list of those that are allowed",
             Self::Full => "there are as many connections as may be",
             Self::PeerFull => "that peer has as many connections as it may have",
             Self::TooFast => "too many came in a second",
@@ -94,6 +97,9 @@ impl Gate {
         {
             return Err(Refusal::NotAllowed);
         }
+        if is_known && !policy.allows_user(peer.uid()) {
+            return Err(Refusal::NotOfThem);
+        }
         if self.live.len() >= policy.connections_max {
             return Err(Refusal::Full);
         }
@@ -119,6 +125,9 @@ impl Gate {
         id: u64,
         peer: &Peer,
     ) -> Result<(), Refusal> {
+        if !policy.allows_user(peer.uid()) {
+            return Err(Refusal::NotOfThem);
+        }
         let who = who(peer);
         if !self.has_room(policy, who) {
             return Err(Refusal::PeerFull);
@@ -209,6 +218,7 @@ mod tests {
     fn policy() -> Policy {
         Policy {
             allow: vec!["10.0.0.0/8".parse().unwrap()],
+            users: Vec::new(),
             connections_max: 5,
             connections_per_peer_max: 2,
             accepts_per_second_max: 4,
@@ -289,5 +299,19 @@ mod tests {
         assert_eq!(enter(1000), Err(Refusal::PeerFull));
         assert_eq!(enter(0), Ok(()));
         assert_eq!(gate.peers().last(), Some(&tcp("10.0.0.1", Some(0))));
+    }
+
+    #[test]
+    fn who_is_not_known_is_nobody_on_a_list_of_users() {
+        let policy = Policy { users: vec![0, 7], ..policy() };
+        let mut gate = Gate::new(&policy);
+        let here = |uid| tcp("10.0.0.1", uid);
+        let remote = gate.admit(&policy, &here(None), &stream(), true, NOW);
+        assert_eq!(remote, Err(Refusal::NotOfThem));
+        let id = gate.admit(&policy, &here(None), &stream(), false, NOW).unwrap();
+        for uid in [None, Some(8)] {
+            assert_eq!(gate.identify(&policy, id, &here(uid)), Err(Refusal::NotOfThem));
+        }
+        assert_eq!(gate.identify(&policy, id, &here(Some(7))), Ok(()));
     }
 }

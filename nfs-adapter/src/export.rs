@@ -31,6 +31,8 @@ pub struct Export {
     /// users. The groups that others claim cannot be checked and do not count. Over TCP
     /// this needs [`listen::Policy::peer_uids`]; who is not found is refused.
     pub match_peer_uid: bool,
+    /// The only user who may ask for anything, root aside, if it is for one user.
+    pub only_user: Option<u32>,
     /// How safe data is when a stable write or a `COMMIT` is answered.
     pub fsync: Stability,
 }
@@ -42,6 +44,7 @@ impl fmt::Debug for Export {
             .field("read_only", &self.read_only)
             .field("squash", &self.squash)
             .field("match_peer_uid", &self.match_peer_uid)
+            .field("only_user", &self.only_user)
             .field("fsync", &self.fsync)
             .finish_non_exhaustive()
     }
@@ -58,6 +61,7 @@ impl Export {
             read_only: false,
             squash: Squash::None,
             match_peer_uid: false,
+            only_user: None,
             fsync: Stability::Journaled,
         }
     }
@@ -67,6 +71,9 @@ impl Export {
         let Claim::User { uid, gid, groups } = claim else {
             return Ok(self.squash.apply(Cred::user(NOBODY, NOBODY)));
         };
+        if uid != 0 && self.only_user.is_some_and(|only| only != uid) {
+            return Err(Refusal::WeakCredential);
+        }
         let is_partial = groups.len() >= GROUPS_MAX;
         let groups = if is_partial { Groups::Partial(groups) } else { Groups::Known(groups) };
         let claimed = Cred { uid, gid: Some(gid), groups };
@@ -216,6 +223,16 @@ mod tests {
         let many = [7; 16];
         let of_many = export().cred(&peer, user(5, 6, &many)).unwrap();
         assert_eq!(of_many.groups, Groups::Partial(Box::new(many)), "there may be more");
+    }
+
+    #[test]
+    fn what_is_for_one_user_is_for_that_user_and_root() {
+        let export = super::Export { only_user: Some(5), ..export() };
+        let peer = at("127.0.0.1:700", Some(0));
+        for uid in [0, 5] {
+            assert_eq!(export.cred(&peer, user(uid, 6, &[])).unwrap(), cred(uid, 6, &[]));
+        }
+        assert_eq!(export.cred(&peer, user(7, 6, &[])), Err(Refusal::WeakCredential));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use crate::export::Export;
 use crate::service::Service;
-use listen::{Endpoint, Listener, Policy};
+use listen::{Endpoint, Listener, Peer, Policy};
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -39,6 +39,12 @@ impl Server {
     #[must_use]
     pub fn local_addr(&self) -> Option<SocketAddr> {
         self.listener.local_addr()
+    }
+
+    /// Who is connected, the oldest first.
+    #[must_use]
+    pub fn peers(&self) -> Vec<Peer> {
+        self.listener.peers()
     }
 
     /// Takes no more connections and no more calls, waits a while for calls under way, and

@@ -17,7 +17,7 @@ use crate::engine::Progress;
 use crate::env::Env;
 use crate::vault::Credential;
 use anyhow::Result;
-use serde_json::json;
+use serde_json::Value;
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufReader};
@@ -31,12 +31,13 @@ pub(super) const CHILD_FLAG: &str = "--daemon-child";
 /// A log larger than this is set aside when a daemon starts.
 const LOG_SIZE_MAX: u64 = 10 << 20;
 
-/// Starts the daemon with this process's own arguments and waits until it is ready.
+/// Starts the daemon with this process's own arguments and waits until it is ready;
+/// gives what it says then.
 pub(super) fn start(
     credential: &Credential,
     log_file: &Path,
     progress: &dyn Progress,
-) -> Result<()> {
+) -> Result<Value> {
     let log = open_log(log_file)?;
     let program = std::env::current_exe()
         .or_fail(Code::Other, "install tgcryptfs where it can be started again, or use -f")?;
@@ -57,7 +58,7 @@ pub(super) fn start(
         return Err(Failure::new(Code::Other, "start the mount with -f: no pipe").into());
     };
     match read_events(&mut BufReader::new(reports), progress) {
-        Ok(_) => Ok(()),
+        Ok(told) => Ok(told),
         Err(NoResult::Failed(failure)) => Err(failure.into()),
         Err(NoResult::Broken(error)) => Err(died(&mut child, log_file, error).into()),
     }
@@ -113,9 +114,10 @@ impl ReadinessReport {
         &self.0
     }
 
-    /// Says that the mount is usable. An error means that the parent is gone.
-    pub(super) fn ready(&self) -> io::Result<()> {
-        self.0.finish(&Ok(json!({})))
+    /// Says that it is usable, and what else the parent is to know. An error means that
+    /// the parent is gone.
+    pub(super) fn ready(&self, told: Value) -> io::Result<()> {
+        self.0.finish(&Ok(told))
     }
 
     /// Says why there will be no mount.

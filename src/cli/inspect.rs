@@ -5,6 +5,7 @@ use super::aside::{set_cache_aside, set_state_aside};
 use super::context::Context;
 use super::control::{Client, MountRecord, Request, all_mounts};
 use super::exit::{Code, Failure};
+use super::host::CLIENTS;
 use super::lock::StateLock;
 use super::logging::utc;
 use super::password::SecretArgs;
@@ -15,7 +16,7 @@ use super::session::{Session, cache_dir};
 use anyhow::Result;
 use serde_json::{Value, json};
 
-/// Show what is mounted and how it is
+/// Show what is mounted or served and how it is
 #[derive(Debug, clap::Args)]
 pub(super) struct Status {
     /// Write JSON
@@ -61,8 +62,16 @@ fn describe(record: &MountRecord, inside: Result<Value, Failure>) -> Value {
         "pid": record.pid,
         "log": record.log,
     });
+    if let Some(address) = &record.address {
+        report["address"] = address.clone().into();
+    }
     match inside {
-        Ok(value) => report["vault"] = value,
+        Ok(mut value) => {
+            if let Some(clients) = value.as_object_mut().and_then(|v| v.remove(CLIENTS)) {
+                report[CLIENTS] = clients;
+            }
+            report["vault"] = value;
+        }
         Err(failure) => report["error"] = failure.to_string().into(),
     }
     report

@@ -2,6 +2,7 @@
 //! that died left behind.
 
 use super::exit::{Code, Failure, OrFail};
+use super::nfs_mount;
 use rustix::io::Errno;
 use std::ffi::OsString;
 use std::io;
@@ -12,41 +13,105 @@ use std::process::Command;
 /// Name of the program in the kernel's table, as type or as source.
 const NAME: &str = "tgcryptfs";
 
+/// What the paths that we serve to our own mounts begin with.
+pub(super) const NFS_PATH_START: &str = "/tgcryptfs-";
+
 /// What lies at a mount point, on top.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Mounted {
     /// Nothing is mounted there.
     Nothing,
-    /// One of ours.
-    Ours,
+    /// One of ours, through FUSE.
+    Fuse,
+    /// One of ours, through NFS.
+    Nfs {
+        /// The port of the server, if the kernel tells.
+        port: Option<u16>,
+    },
     /// Something else.
     Other,
 }
 
+impl Mounted {
+    /// Whether it is one of ours.
+    pub(super) fn is_ours(self) -> bool {
+        matches!(self, Self::Fuse | Self::Nfs { .. })
+    }
+}
+
 /// What is mounted at `path`, which is absolute and free of links.
 pub(super) fn mounted_at(path: &Path) -> Mounted {
-    // Bytes, because a mount point need not be UTF-8.
-    std::fs::read("/proc/self/mountinfo").map_or(Mounted::Nothing, |table| find(&table, path))
+    find(&read(), path)
+}
+
+/// The kernel's table; empty where there is none.
+fn read() -> Vec<u8> {
+    std::fs::read("/proc/self/mountinfo").unwrap_or_default()
+}
+
+/// One line of the table.
+struct Row<'a> {
+    device: &'a [u8],
+    at: PathBuf,
+    kind: &'a [u8],
+    source: &'a [u8],
+    options: &'a [u8],
+}
+
+/// Bytes, because a mount point need not be UTF-8.
+fn rows(table: &[u8]) -> impl Iterator<Item = Row<'_>> {
+    table.split(|byte| *byte == b'\n').filter_map(|line| {
+        let fields: Vec<&[u8]> = line.split(|byte| *byte == b' ').collect();
+        let separator = fields.iter().position(|field| *field == b"-")?;
+        let after = |index: usize| fields.get(separator + index).copied();
+        let at = unescape(fields.get(4)?);
+        let device = fields.get(2)?;
+        let options = after(3).unwrap_or_default();
+        Some(Row { device, at, kind: after(1)?, source: after(2)?, options })
+    })
 }
 
 fn find(table: &[u8], path: &Path) -> Mounted {
-    let mut found = Mounted::Nothing;
-    for line in table.split(|byte| *byte == b'\n') {
-        let fields: Vec<&[u8]> = line.split(|byte| *byte == b' ').collect();
-        let Some(separator) = fields.iter().position(|field| *field == b"-") else { continue };
-        let (Some(at), Some(kind), Some(source)) =
-            (fields.get(4), fields.get(separator + 1), fields.get(separator + 2))
-        else {
-            continue;
-        };
-        if unescape(at) == path {
-            let is_fuse = kind.starts_with(b"fuse");
-            let is_named = kind.ends_with(NAME.as_bytes()) || source.starts_with(NAME.as_bytes());
-            // Later lines lie on top of earlier ones.
-            found = if is_fuse && is_named { Mounted::Ours } else { Mounted::Other };
+    // Later lines lie on top of earlier ones.
+    let top = rows(table).filter(|row| row.at == path).last();
+    top.map_or(Mounted::Nothing, |row| row.mounted())
+}
+
+impl Row<'_> {
+    fn mounted(&self) -> Mounted {
+        let is_named =
+            self.kind.ends_with(NAME.as_bytes()) || self.source.starts_with(NAME.as_bytes());
+        if self.kind.starts_with(b"fuse") && is_named {
+            return Mounted::Fuse;
         }
+        let is_nfs = self.kind == b"nfs" && is_own_source(self.source);
+        if is_nfs { Mounted::Nfs { port: self.port() } } else { Mounted::Other }
     }
-    found
+
+    /// The port of an NFS server.
+    fn port(&self) -> Option<u16> {
+        let options = std::str::from_utf8(self.options).ok()?;
+        let value = |name: &str| options.split(',').find_map(|o| o.strip_prefix(name));
+        value("port=").or_else(|| value("mountport="))?.parse().ok()
+    }
+}
+
+/// Whether an NFS mount comes from a server of ours on this machine.
+fn is_own_source(source: &[u8]) -> bool {
+    let path = source.strip_prefix(b"127.0.0.1:");
+    path.is_some_and(|path| path.starts_with(NFS_PATH_START.as_bytes()))
+}
+
+/// Whether something from this source is mounted anywhere.
+pub(super) fn is_mounted_from(source: &str) -> bool {
+    device_of(source).is_some()
+}
+
+/// The device number of what is mounted from this source.
+pub(super) fn device_of(source: &str) -> Option<String> {
+    let table = read();
+    let row = rows(&table).find(|row| row.source == source.as_bytes())?;
+    Some(String::from_utf8_lossy(row.device).into_owned())
 }
 
 /// Undoes the kernel's octal escapes for space, tab, newline and backslash.
@@ -70,16 +135,17 @@ fn unescape(field: &[u8]) -> PathBuf {
     OsString::from_vec(bytes).into()
 }
 
-/// Makes a mount point absolute without touching it: a dead mount answers nothing.
-/// Only the directory above it is resolved.
+/// Makes a mount point absolute without touching it, if it is one of ours: a dead mount
+/// answers nothing, or never. Otherwise links are resolved.
 pub(super) fn resolve(path: &Path) -> io::Result<PathBuf> {
-    if let Ok(resolved) = path.canonicalize() {
-        return Ok(resolved);
-    }
     let absolute = std::path::absolute(path)?;
-    match (absolute.parent(), absolute.file_name()) {
-        (Some(parent), Some(name)) => Ok(parent.canonicalize()?.join(name)),
+    let untouched = match (absolute.parent(), absolute.file_name()) {
+        (Some(parent), Some(name)) => parent.canonicalize().map(|parent| parent.join(name)),
         _ => Ok(absolute),
+    };
+    match untouched {
+        Ok(untouched) if mounted_at(&untouched).is_ours() => Ok(untouched),
+        untouched => path.canonicalize().or(untouched),
     }
 }
 
@@ -87,13 +153,21 @@ pub(super) fn resolve(path: &Path) -> io::Result<PathBuf> {
 pub(super) fn check_mount_point(path: &Path) -> Result<PathBuf, Failure> {
     let resolved = resolve(path)
         .or_fail(Code::MountPoint, format!("make the directory {} first", path.display()))?;
-    if mounted_at(&resolved) == Mounted::Ours {
-        if !is_dead(&resolved) {
-            let message = format!("unmount {} first: it is mounted", resolved.display());
-            return Err(Failure::new(Code::MountPoint, message));
-        }
+    let (is_ours, is_dead) = match mounted_at(&resolved) {
+        Mounted::Fuse => (true, is_dead(&resolved)),
+        Mounted::Nfs { port } => (true, !nfs_mount::is_served(port)),
+        Mounted::Nothing | Mounted::Other => (false, false),
+    };
+    if is_ours && !is_dead {
+        let message = format!("unmount {} first: it is mounted", resolved.display());
+        return Err(Failure::new(Code::MountPoint, message));
+    }
+    if is_dead {
         log::warn!("freeing {}: the process that served it is gone", resolved.display());
-        detach(&resolved, true)?;
+        match mounted_at(&resolved) {
+            Mounted::Nfs { .. } => nfs_mount::take_off(&resolved)?,
+            _ => detach(&resolved, true)?,
+        }
     }
     match std::fs::metadata(&resolved) {
         Ok(data) if data.is_dir() => Ok(resolved),
@@ -112,7 +186,7 @@ pub(super) fn check_mount_point(path: &Path) -> Result<PathBuf, Failure> {
     }
 }
 
-/// Whether the process behind a mount is gone.
+/// Whether the process behind a FUSE mount is gone.
 fn is_dead(path: &Path) -> bool {
     // Not its attributes: the kernel keeps those for a while. This always asks the process.
     let gone = [Errno::NOTCONN, Errno::CONNABORTED];
@@ -140,9 +214,12 @@ pub(super) fn detach(path: &Path, is_lazy: bool) -> Result<(), Failure> {
     if mounted_at(path) == Mounted::Nothing {
         return Ok(());
     }
-    let message =
-        format!("close what is open below {} (lsof +D shows it), or use --lazy", path.display());
-    Err(Failure::because(Code::MountPoint, message, tried.join("; ")))
+    Err(Failure::because(Code::MountPoint, busy_advice(path), tried.join("; ")))
+}
+
+/// What to do about a mount point in use.
+pub(super) fn busy_advice(path: &Path) -> String {
+    format!("close what is open below {} (lsof +D shows it), or use --lazy", path.display())
 }
 
 #[cfg(test)]
@@ -154,12 +231,20 @@ mod tests {
         31 22 0:41 / /mnt/ssh rw - fuse.sshfs host: rw\n\
         32 22 0:42 / /mnt/plain rw shared:9 master:1 - fuse tgcryptfs rw\n\
         33 32 0:43 / /mnt/plain rw - tmpfs tmpfs rw\n\
+        34 22 0:44 / /mnt/own rw - nfs 127.0.0.1:/tgcryptfs-00ff rw,vers=3,port=4711,addr=127.0.0.1\n\
+        35 22 0:45 / /mnt/old rw - nfs 127.0.0.1:/tgcryptfs-00ff rw,vers=3,mountport=7,addr=127.0.0.1\n\
+        36 22 0:46 / /mnt/nas rw - nfs nas:/tgcryptfs-00ff rw,vers=3,port=4711\n\
+        37 22 0:47 / /mnt/lan rw - nfs 127.0.0.1:/srv rw,vers=3\n\
         garbage\n";
 
     #[test]
     fn reads_the_kernels_table() {
         let at = |path: &str| find(TABLE, Path::new(path));
-        assert_eq!(at("/mnt/a b"), Mounted::Ours);
+        assert_eq!(at("/mnt/a b"), Mounted::Fuse);
+        assert_eq!(at("/mnt/own"), Mounted::Nfs { port: Some(4711) });
+        assert_eq!(at("/mnt/old"), Mounted::Nfs { port: Some(7) });
+        assert_eq!(at("/mnt/nas"), Mounted::Other);
+        assert_eq!(at("/mnt/lan"), Mounted::Other);
         assert_eq!(at("/mnt/ssh"), Mounted::Other);
         assert_eq!(at("/"), Mounted::Other);
         assert_eq!(at("/mnt"), Mounted::Nothing);

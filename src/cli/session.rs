@@ -1,9 +1,15 @@
 //! The one place where the command line meets the engine, the stores, the vault's
 //! secrets and the kernel mount: everything else works with what is defined here.
 
+mod serving;
+
+pub(super) use serving::{ServedNfs, Squash, Terms};
+
 use super::context::Context;
 use super::exit::{Code, Failure, OrFail};
+use super::host::{Front, Offered};
 use super::lock::{StateLock, make_private_dir};
+use super::mount_table::busy_advice;
 use super::service::EngineService;
 use super::vault_ops::vault_failure;
 use crate::config::{AtimeChoice, Codec, Config, Durability, Paths};
@@ -14,7 +20,6 @@ use crate::env::Env;
 use crate::store::{self, ErrorKind};
 use crate::vault::Credential;
 use anyhow::Result;
-use fuse_adapter::MountError;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::runtime::Runtime;
@@ -167,43 +172,57 @@ impl Session {
     pub(super) fn mount_fuse(
         &self,
         context: &Context,
-        mount_point: &Path,
+        mount_point: PathBuf,
         is_read_only: bool,
-    ) -> Result<Arc<Mounted>> {
+    ) -> Result<Offered> {
         let config = &context.loaded.config.mount;
-        let mut options = fuse_adapter::Options::new(mount_point);
+        let mut options = fuse_adapter::Options::new(&mount_point);
         options.allow_other = config.allow_other;
         options.read_only = is_read_only;
         options.threads = usize::try_from(config.threads).ok();
         options.writeback_cache = config.writeback_cache;
-        options.fsync = match context.loaded.config.durability {
-            Durability::Journaled => Stability::Journaled,
-            Durability::Uploaded => Stability::Uploaded,
-        };
+        options.fsync = durability(&context.loaded.config);
         let fs = Arc::new(self.service.engine.clone());
         let mount = fuse_adapter::mount(fs, self.runtime.handle().clone(), options)
             .or_fail(Code::MountPoint, format!("cannot mount at {}", mount_point.display()))?;
-        Ok(Arc::new(Mounted(mount)))
+        Ok(Offered {
+            front: Arc::new(FuseMount { mount, mount_point: mount_point.clone() }),
+            title: format!("mounted at {}", mount_point.display()),
+            mount_point: Some(mount_point),
+            address: None,
+            via: "fuse",
+            announcement: Vec::new(),
+        })
+    }
+}
+
+/// What `fsync` waits for.
+fn durability(config: &Config) -> Stability {
+    match config.durability {
+        Durability::Journaled => Stability::Journaled,
+        Durability::Uploaded => Stability::Uploaded,
     }
 }
 
 /// A kernel mount served by this process.
-pub(super) struct Mounted(fuse_adapter::Mount);
+struct FuseMount {
+    mount: fuse_adapter::Mount,
+    mount_point: PathBuf,
+}
 
-impl Mounted {
-    /// Waits until it is unmounted, by whomever.
-    pub(super) fn wait(&self) -> Result<(), MountError> {
-        self.0.wait()
+impl Front for FuseMount {
+    fn wait(&self) {
+        if let Err(error) = self.mount.wait() {
+            log::error!("the mount ended: {error}");
+        }
     }
 
-    /// Unmounts; fails while files are open.
-    pub(super) fn unmount(&self) -> Result<(), MountError> {
-        self.0.unmount()
+    fn end(&self) -> Result<(), Failure> {
+        self.mount.unmount().or_fail(Code::MountPoint, busy_advice(&self.mount_point))
     }
 
-    /// Takes it out of the tree; it ends when the last file is closed.
-    pub(super) fn detach(&self) -> Result<(), MountError> {
-        self.0.detach()
+    fn cut(&self) -> Result<(), Failure> {
+        self.mount.detach().or_fail(Code::MountPoint, busy_advice(&self.mount_point))
     }
 }
 
@@ -223,10 +242,7 @@ fn settings(context: &Context, paths: &Paths, is_read_only: bool) -> Result<Sett
         pack_size_max: config.chunk.chunk_size,
         compression: compression(config),
         dedup: config.chunk.dedup_enabled,
-        durability: match config.durability {
-            Durability::Journaled => Stability::Journaled,
-            Durability::Uploaded => Stability::Uploaded,
-        },
+        durability: durability(config),
         atime: match config.mount.atime {
             AtimeChoice::Relatime => engine::AtimePolicy::Relatime,
             AtimeChoice::Noatime => engine::AtimePolicy::Noatime,

@@ -235,6 +235,12 @@ pub const KEYS: &[Key] = &[
         "true",
         "let the kernel gather small writes before it hands them over",
     ),
+    Key::new(
+        "mount.via",
+        Kind::Choice(&["auto", "fuse", "nfs"]),
+        "auto",
+        "how to mount: auto takes FUSE where it works, and NFS elsewhere",
+    ),
     Key::new("transfer.concurrent_uploads_max", count(1, 64), "4", "uploads at a time"),
     Key::new("transfer.concurrent_downloads_max", count(1, 128), "8", "downloads at a time"),
     Key::new("versioning.enabled", Kind::Bool, "true", "keep earlier contents of files")

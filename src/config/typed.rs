@@ -109,6 +109,7 @@ pub struct Mount {
     pub atime: AtimeChoice,
     pub threads: u32,
     pub writeback_cache: bool,
+    pub via: MountVia,
 }
 
 /// `transfer.*`
@@ -209,6 +210,18 @@ pub enum AtimeChoice {
     Relatime,
     /// Never.
     Noatime,
+}
+
+/// How to mount.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MountVia {
+    /// FUSE where it works, NFS elsewhere.
+    Auto,
+    /// FUSE.
+    Fuse,
+    /// NFS.
+    Nfs,
 }
 
 /// Who may write.

@@ -68,6 +68,13 @@ impl MasterKey {
         derive(&self.prk, "machine", &[&machine.0])
     }
 
+    /// The key with which a machine makes the file handles that it gives to NFS clients
+    /// of a namespace.
+    #[must_use]
+    pub fn nfs_handle_key(&self, machine: MachineId, ns: NamespaceId) -> Key32 {
+        derive(&self.prk, "nfs-handle", &[&machine.0, &ns.0])
+    }
+
     /// The id of the vault's namespace number `index`.
     #[must_use]
     pub fn namespace_id(&self, index: u32) -> NamespaceId {
@@ -294,6 +301,9 @@ mod tests {
             &master.vault_mac_key(),
             &master.machine_key(MachineId([1; 16])),
             &master.machine_key(MachineId([2; 16])),
+            &master.nfs_handle_key(MachineId([1; 16]), ns),
+            &master.nfs_handle_key(MachineId([1; 16]), other),
+            &master.nfs_handle_key(MachineId([2; 16]), ns),
             &master.membership_name_key(ns),
             &master.membership_name_key(other),
             &master.epoch_wrap_key(ns, Epoch(0)),

@@ -139,6 +139,7 @@ impl Engine {
         let block_size = unlocked.chain.newest().body().block_size.into();
         let membership = Hash(*unlocked.chain.newest().hash());
         let Unlocked { identity, master, chain } = unlocked;
+        let nfs_handle_key = master.nfs_handle_key(identity.machine, namespace);
         let others = Others::new(master, chain, identity.machine);
         let publisher = Publisher::new(identity, membership, own, seen, others, anchors, reader);
         let verifier = WriteVerifier(u64::from_le_bytes(env.random_array()));
@@ -165,6 +166,7 @@ impl Engine {
             // The first upload finds out.
             has_unsent: AtomicBool::new(true),
             verifier,
+            nfs_handle_key,
             is_broken: AtomicBool::new(false),
             last_error: Mutex::new(None),
             background: super::background::Background::default(),

@@ -36,6 +36,8 @@ fn keys_of_the_vault_and_namespace() {
     assert_key(&master.owner_box_secret(), keys, "owner_box_seed");
     assert_key(&master.vault_mac_key(), keys, "vault_mac_key");
     assert_key(&master.machine_key(MachineId(keys.array("machine"))), keys, "machine_key");
+    let handle_key = master.nfs_handle_key(MachineId(keys.array("machine")), ns());
+    assert_key(&handle_key, keys, "nfs_handle_key");
     assert_eq!(master.namespace_id(keys.small("ns_index")), ns());
     assert_key(&master.membership_name_key(ns()), keys, "membership_key");
 

@@ -45,9 +45,10 @@ fn help_lists_commands_and_exit_codes() {
     let home = Home::new();
     let help = home.run(&["--help"]);
     assert_eq!(help.code, 0);
-    for word in
-        ["init", "mount", "unmount", "status", "sync", "cache", "fsck", "passwd", "key", "demo"]
-    {
+    for word in [
+        "init", "mount", "serve", "unmount", "status", "sync", "cache", "fsck", "passwd", "key",
+        "demo",
+    ] {
         assert!(help.stdout.contains(&format!("\n  {word} ")), "{word}");
     }
     assert!(help.stdout.contains("4  wrong password, recovery code or key file"));
@@ -64,6 +65,11 @@ fn usage_errors_have_their_code() {
         &[],
         &["mount"],
         &["mount", "/x", "--via", "pigeon"],
+        &["serve", "nfs"],
+        &["serve", "ftp", "--listen", "127.0.0.1:1"],
+        &["serve", "nfs", "--listen", "10.0.0.1:1", "--read-only", "--accept-plaintext-writes"],
+        &["serve", "nfs", "--listen", "127.0.0.1:1", "--allow", "10.1.0.0/8"],
+        &["serve", "nfs", "--listen", "127.0.0.1:1", "--squash", "some"],
         &["init", "--api-id", "5"],
         &["status", "--password-file", "a", "--key-file", "b"],
         &["config", "show", "--set", "no-equals-sign"],

@@ -38,6 +38,7 @@ impl Serve for Echo {
 pub(crate) fn open_policy() -> Policy {
     Policy {
         allow: Vec::new(),
+        users: Vec::new(),
         connections_max: 100,
         connections_per_peer_max: 100,
         accepts_per_second_max: 100_000,

@@ -59,7 +59,8 @@ fn nothing_is_looked_up_unless_it_is_asked_for() {
 
 #[test]
 fn who_hangs_up_at_once_is_nobody_and_not_root() {
-    let (listener, echo) = start_at("127.0.0.1:0", asking());
+    let policy = Policy { connections_max: 1000, connections_per_peer_max: 1000, ..asking() };
+    let (listener, echo) = start_at("127.0.0.1:0", policy);
     let addr = listener.local_addr().unwrap();
     for _ in 0..200 {
         drop(TcpStream::connect(addr).unwrap());
@@ -110,6 +111,12 @@ fn another_user_is_told_apart() {
     let addr = listener.local_addr().unwrap().to_string();
     assert_eq!(connect_as_nobody(&addr), "served");
     assert_eq!(last_uid(&echo), Some(NOBODY));
+
+    let (listener, echo) = start_at("127.0.0.1:0", Policy { users: vec![0], ..asking() });
+    let addr = listener.local_addr().unwrap();
+    assert_eq!(connect_as_nobody(&addr.to_string()), "refused");
+    assert!(is_served(TcpStream::connect(addr).unwrap()));
+    assert_eq!(echo.seen.lock().len(), 1);
 
     let dir = tempfile::tempdir().unwrap();
     std::fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();

@@ -14,8 +14,11 @@ const RECORD_NAME: &str = "mount.json";
 /// A mount as its daemon describes it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::cli) struct MountRecord {
-    /// Where it is mounted.
-    pub(in crate::cli) mount_point: PathBuf,
+    /// Where it is mounted, if it is.
+    pub(in crate::cli) mount_point: Option<PathBuf>,
+    /// Where it is served, if it is.
+    #[serde(default)]
+    pub(in crate::cli) address: Option<String>,
     /// What it is mounted from.
     pub(in crate::cli) store: String,
     /// Process of the daemon.
@@ -63,7 +66,8 @@ pub(in crate::cli) fn all_mounts(state_root: &Path) -> Vec<(MountRecord, Client,
             Some((record, Client::connect(&run_dir)?, run_dir))
         })
         .collect();
-    mounts.sort_by(|a, b| a.0.mount_point.cmp(&b.0.mount_point));
+    let place = |record: &MountRecord| (record.mount_point.clone(), record.address.clone());
+    mounts.sort_by_key(|(record, ..)| place(record));
     mounts
 }
 
@@ -77,7 +81,8 @@ mod tests {
         let run = dir.path().join("0123/run");
         std::fs::create_dir_all(&run).unwrap();
         let record = MountRecord {
-            mount_point: "/mnt/x".into(),
+            mount_point: Some("/mnt/x".into()),
+            address: None,
             store: "file:///srv/v".to_owned(),
             pid: 1,
             via: "fuse".to_owned(),

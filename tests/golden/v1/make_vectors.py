@@ -218,6 +218,7 @@ def keys_vector():
         "vault_mac_key": VAULT_MAC_KEY,
         "machine": MACHINE,
         "machine_key": derive(PRK_MK, "machine", MACHINE),
+        "nfs_handle_key": derive(PRK_MK, "nfs-handle", MACHINE + NS),
         "ns_index": NS_INDEX,
         "ns_id": NS,
         "membership_key": MEMBERSHIP_KEY,

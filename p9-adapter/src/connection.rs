@@ -1,0 +1,219 @@
+//! One connection: reads requests, has them answered, and cleans up behind the client.
+//!
+//! A request is polled once on the thread that read it. What can be answered from
+//! memory is answered there, without waking anybody; only what has to wait moves to the
+//! runtime, and the thread reads the next request. Its answer is written by a second
+//! thread of the connection, so that a client that does not read its answers holds up
+//! nobody but itself.
+
+use crate::export::Bounds;
+use crate::pending::{Answer, Flush, Pending};
+use crate::receive::Receiver;
+use crate::session::Session;
+use crate::wire::{MSIZE_FIRST, Message, Reply, Request, kind};
+use listen::Stream;
+use parking_lot::Mutex;
+use std::io::{self, IoSlice, Write};
+use std::net::Shutdown;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::thread::{Builder, Scope};
+use std::time::Duration;
+use tokio::runtime::Handle;
+use vfs::{ErrorKind, Vfs};
+
+/// How long a client may take to read an answer.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long what is under way may take when no more requests come.
+const GRACE: Duration = Duration::from_secs(3);
+
+/// The sending side of a connection.
+struct Pipe<'a> {
+    stream: &'a Stream,
+    /// Held while a message is written; whether none can be any more.
+    is_broken: Mutex<bool>,
+}
+
+impl Pipe<'_> {
+    /// Writes an answer to a request that did not wait.
+    fn send(&self, tag: u16, reply: Reply) {
+        self.write(&mut self.is_broken.lock(), tag, reply);
+    }
+
+    /// Writes an answer to a request that waited, and then to those who waited for that.
+    fn send_late(&self, pending: &Pending, Answer { tag, reply }: Answer) {
+        let mut is_broken = self.is_broken.lock();
+        let flushes = pending.finish(tag);
+        if let Some(reply) = reply {
+            self.write(&mut is_broken, tag, reply);
+        }
+        for flush in flushes {
+            self.write(&mut is_broken, flush, Reply::to(kind::FLUSH, 0));
+        }
+    }
+
+    fn write(&self, is_broken: &mut bool, tag: u16, mut reply: Reply) {
+        if *is_broken {
+            return;
+        }
+        reply.address(tag);
+        if let Err(error) = write_all(self.stream, &reply) {
+            log::debug!("an answer was not taken: {error}");
+            *is_broken = true;
+            // Nothing that is read could be answered.
+            drop(self.stream.shutdown(Shutdown::Both));
+        }
+    }
+}
+
+/// Writes a message from where its parts lie.
+fn write_all(mut stream: &Stream, reply: &Reply) -> io::Result<()> {
+    let (fields, data) = reply.parts();
+    if data.is_empty() {
+        return stream.write_all(fields);
+    }
+    let mut slices = Vec::with_capacity(1 + data.len());
+    slices.push(IoSlice::new(fields));
+    slices.extend(data.iter().map(|slice| IoSlice::new(slice)));
+    let mut left = &mut slices[..];
+    // Empty slices are nothing to write.
+    IoSlice::advance_slices(&mut left, 0);
+    while !left.is_empty() {
+        match stream.write_vectored(left) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(count) => IoSlice::advance_slices(&mut left, count),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Ends the thread that writes, however the one that reads ends.
+struct End<'a>(&'a Pending);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
+/// A connection that is being served.
+struct Connection<'scope, 'env, V: Vfs> {
+    session: &'env Arc<Session<V>>,
+    runtime: &'env Handle,
+    pending: &'env Arc<Pending>,
+    pipe: &'env Pipe<'env>,
+    scope: &'scope Scope<'scope, 'env>,
+    has_writer: bool,
+}
+
+/// Serves one connection until it ends.
+pub(crate) fn serve<V: Vfs>(
+    session: &Arc<Session<V>>,
+    stream: &Stream,
+    runtime: &Handle,
+    bounds: &Bounds,
+) {
+    if let Err(error) = stream.set_write_timeout(Some(WRITE_TIMEOUT)) {
+        log::warn!("a client may take as long as it likes to read: {error}");
+    }
+    let pending = Arc::new(Pending::new(bounds));
+    let pipe = Pipe { stream, is_broken: Mutex::new(false) };
+    std::thread::scope(|scope| {
+        let _end = End(&pending);
+        let (pending, pipe) = (&pending, &pipe);
+        let mut connection =
+            Connection { session, runtime, pending, pipe, scope, has_writer: false };
+        match connection.run() {
+            // The client closed its side, or the server stops: answers under way are
+            // still welcome.
+            Ok(()) => pending.drain(Some(GRACE)),
+            Err(error) => log::debug!("a connection is cut: {error}"),
+        }
+        pending.abort_all();
+        pending.drain(None);
+    });
+    runtime.block_on(session.end());
+}
+
+impl<'env, V: Vfs> Connection<'_, 'env, V> {
+    fn run(&mut self) -> io::Result<()> {
+        let _context = self.runtime.enter();
+        let mut receiver = Receiver::new(self.pipe.stream);
+        loop {
+            let max = self.session.msize().unwrap_or(MSIZE_FIRST);
+            let Some(message) = receiver.next(max)? else { return Ok(()) };
+            match message.kind {
+                kind::VERSION => self.restart(message),
+                kind::FLUSH => self.flush(message)?,
+                _ if self.pending.admit(message.tag, message.weight()) => self.answer(message)?,
+                _ => return Err(io::Error::other("a tag is used twice")),
+            }
+        }
+    }
+
+    fn restart(&self, message: Message) {
+        self.pending.abort_all();
+        self.pending.drain(None);
+        let tag = message.tag;
+        let reply = self.runtime.block_on(self.session.negotiate(message));
+        self.pipe.send(tag, reply);
+    }
+
+    fn flush(&self, message: Message) -> io::Result<()> {
+        let tag = message.tag;
+        let Ok(Request::Flush { tag: flushed }) = Request::of(message) else {
+            self.pipe.send(tag, Reply::error(ErrorKind::Invalid.linux_errno()));
+            return Ok(());
+        };
+        match self.pending.flush(flushed, tag) {
+            Flush::Waits => {}
+            Flush::Done => self.pipe.send(tag, Reply::to(kind::FLUSH, 0)),
+            Flush::TooMany => return Err(io::Error::other("too many flushes")),
+        }
+        Ok(())
+    }
+
+    fn answer(&mut self, message: Message) -> io::Result<()> {
+        let (kind, tag, weight) = (message.kind, message.tag, message.weight());
+        let session = Arc::clone(self.session);
+        let mut work = Box::pin(async move { session.answer(message).await });
+        // The runtime polls again with a waker of its own, so no wake-up can be lost here.
+        let mut nobody = Context::from_waker(Waker::noop());
+        match catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(&mut nobody))) {
+            Ok(Poll::Ready(reply)) => self.pipe.send(tag, reply),
+            Ok(Poll::Pending) => {
+                self.start_writer()?;
+                let ticket = self.pending.begin(tag, weight);
+                let task = self.runtime.spawn(async move { ticket.answer(work.await) });
+                // What lets go of a fid is done to its end: the fid is gone already.
+                if !matches!(kind, kind::CLUNK | kind::REMOVE) {
+                    self.pending.may_abort(tag, task.abort_handle());
+                }
+            }
+            Err(_) => {
+                log::error!("message {kind} panicked and was answered with EIO");
+                self.pipe.send(tag, Reply::error(ErrorKind::Io.linux_errno()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Starts the thread that writes late answers, before the first of them.
+    fn start_writer(&mut self) -> io::Result<()> {
+        if self.has_writer {
+            return Ok(());
+        }
+        let (pending, pipe): (&'env Arc<Pending>, &'env Pipe<'env>) = (self.pending, self.pipe);
+        let write = move || {
+            while let Some(answer) = pending.next() {
+                pipe.send_late(pending, answer);
+            }
+        };
+        Builder::new().name("p9-answers".to_owned()).spawn_scoped(self.scope, write)?;
+        self.has_writer = true;
+        Ok(())
+    }
+}

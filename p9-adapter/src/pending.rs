@@ -1,0 +1,312 @@
+//! The requests of a connection that wait for something, and their answers.
+//!
+//! Only what was not answered at once is here. A tag is taken off at the moment its
+//! answer is written, so what is said about it before and after is in the right order
+//! on the wire: the answer to a `Tflush` comes after the answer to what it flushed, or
+//! instead of it.
+
+use crate::export::Bounds;
+use crate::wire::Reply;
+use parking_lot::{Condvar, Mutex};
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::task::AbortHandle;
+use vfs::ErrorKind;
+
+/// Flushes that may wait for each request that may wait.
+const FLUSHES_EACH: usize = 4;
+
+/// The requests that wait.
+#[derive(Debug)]
+pub(crate) struct Pending {
+    state: Mutex<State>,
+    /// Signalled when a request is answered.
+    room: Condvar,
+    /// Signalled when there is an answer to write, or never will be again.
+    ready: Condvar,
+    max: usize,
+    bytes_max: usize,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// What those who wait bring or ask for.
+    bytes: usize,
+    waiting: HashMap<u16, Waiting>,
+    answered: VecDeque<Answer>,
+    flush_count: usize,
+    is_over: bool,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    bytes: usize,
+    /// Ends it, if it may be ended.
+    abort: Option<AbortHandle>,
+    is_cancelled: bool,
+    /// Tags of those who wait for it to be over.
+    flushes: Vec<u16>,
+}
+
+/// What became of a request: nothing if it was cancelled.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) tag: u16,
+    pub(crate) reply: Option<Reply>,
+}
+
+/// What becomes of a `Tflush`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Flush {
+    /// It is answered with what it flushes.
+    Waits,
+    /// There is nothing to wait for.
+    Done,
+    /// The client has too many of them.
+    TooMany,
+}
+
+impl Pending {
+    pub(crate) fn new(bounds: &Bounds) -> Self {
+        Self {
+            state: Mutex::default(),
+            room: Condvar::new(),
+            ready: Condvar::new(),
+            max: bounds.requests_max.max(1),
+            bytes_max: bounds.request_bytes_max,
+        }
+    }
+
+    /// Waits until another request, of so many bytes, may begin to wait; whether its tag
+    /// is free.
+    pub(crate) fn admit(&self, tag: u16, bytes: usize) -> bool {
+        let mut state = self.state.lock();
+        self.room.wait_while(&mut state, |state| {
+            let is_too_much = state.bytes.saturating_add(bytes) > self.bytes_max;
+            state.waiting.len() >= self.max || (is_too_much && !state.waiting.is_empty())
+        });
+        !state.waiting.contains_key(&tag)
+    }
+
+    /// A request waits from now on. What is given must be told of its end.
+    pub(crate) fn begin(self: &Arc<Self>, tag: u16, bytes: usize) -> Ticket {
+        let waiting = Waiting { bytes, abort: None, is_cancelled: false, flushes: Vec::new() };
+        let mut state = self.state.lock();
+        state.bytes += bytes;
+        state.waiting.insert(tag, waiting);
+        drop(state);
+        Ticket { pending: Arc::clone(self), tag, is_used: false }
+    }
+
+    /// The request of this tag may be ended like this.
+    pub(crate) fn may_abort(&self, tag: u16, abort: AbortHandle) {
+        if let Some(waiting) = self.state.lock().waiting.get_mut(&tag) {
+            waiting.abort = Some(abort);
+        }
+    }
+
+    /// Cancels a request, if it may be.
+    pub(crate) fn flush(&self, tag: u16, by: u16) -> Flush {
+        let mut state = self.state.lock();
+        let is_full = state.flush_count >= self.max.saturating_mul(FLUSHES_EACH);
+        let Some(waiting) = state.waiting.get_mut(&tag) else { return Flush::Done };
+        if is_full {
+            return Flush::TooMany;
+        }
+        waiting.flushes.push(by);
+        if let Some(abort) = &waiting.abort {
+            waiting.is_cancelled = true;
+            abort.abort();
+        }
+        state.flush_count += 1;
+        Flush::Waits
+    }
+
+    /// Cancels every request that may be.
+    pub(crate) fn abort_all(&self) {
+        for waiting in self.state.lock().waiting.values_mut() {
+            if let Some(abort) = &waiting.abort {
+                waiting.is_cancelled = true;
+                abort.abort();
+            }
+        }
+    }
+
+    /// Waits until nothing waits, for so long at most.
+    pub(crate) fn drain(&self, patience: Option<Duration>) {
+        let mut state = self.state.lock();
+        let is_busy = |state: &mut State| !state.waiting.is_empty();
+        match patience {
+            None => self.room.wait_while(&mut state, is_busy),
+            Some(patience) => drop(self.room.wait_while_for(&mut state, is_busy, patience)),
+        }
+    }
+
+    /// There will be no further requests.
+    pub(crate) fn end(&self) {
+        self.state.lock().is_over = true;
+        self.ready.notify_all();
+    }
+
+    /// Waits for an answer to write; `None` when there will be none.
+    pub(crate) fn next(&self) -> Option<Answer> {
+        let mut state = self.state.lock();
+        self.ready.wait_while(&mut state, |state| state.answered.is_empty() && !state.is_over);
+        state.answered.pop_front()
+    }
+
+    /// A request is about to be answered: gives the tags of those who wait for that.
+    pub(crate) fn finish(&self, tag: u16) -> Vec<u16> {
+        let mut state = self.state.lock();
+        let Some(Waiting { bytes, flushes, .. }) = state.waiting.remove(&tag) else {
+            return Vec::new();
+        };
+        state.bytes -= bytes;
+        state.flush_count -= flushes.len();
+        self.room.notify_all();
+        flushes
+    }
+
+    fn answered(&self, tag: u16, reply: Option<Reply>) {
+        let mut state = self.state.lock();
+        let is_cancelled = state.waiting.get(&tag).is_some_and(|waiting| waiting.is_cancelled);
+        // Dropped without being cancelled: it panicked.
+        let reply = match reply {
+            None if !is_cancelled => {
+                log::error!("a request panicked and was answered with EIO");
+                Some(Reply::error(ErrorKind::Io.linux_errno()))
+            }
+            reply => reply,
+        };
+        state.answered.push_back(Answer { tag, reply });
+        self.ready.notify_one();
+    }
+}
+
+/// The duty to say what became of a request.
+#[derive(Debug)]
+pub(crate) struct Ticket {
+    pending: Arc<Pending>,
+    tag: u16,
+    is_used: bool,
+}
+
+impl Ticket {
+    pub(crate) fn answer(mut self, reply: Reply) {
+        self.is_used = true;
+        self.pending.answered(self.tag, Some(reply));
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        if !self.is_used {
+            self.pending.answered(self.tag, None);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Answer, Flush, Pending};
+    use crate::export::Bounds;
+    use crate::wire::{Reply, kind};
+    use std::sync::Arc;
+    use std::time::Duration;
+    use tokio::runtime::{Builder, Runtime};
+
+    fn runtime() -> Runtime {
+        Builder::new_multi_thread().worker_threads(1).build().unwrap()
+    }
+
+    fn pending(requests_max: usize) -> Arc<Pending> {
+        let bounds = Bounds { requests_max, request_bytes_max: 25, ..Bounds::default() };
+        Arc::new(Pending::new(&bounds))
+    }
+
+    /// A request that never ends by itself.
+    fn stuck(pending: &Arc<Pending>, tag: u16, runtime: &Runtime, may_abort: bool) {
+        let ticket = pending.begin(tag, 10);
+        let task = runtime.spawn(async move {
+            std::future::pending::<()>().await;
+            drop(ticket);
+        });
+        if may_abort {
+            pending.may_abort(tag, task.abort_handle());
+        }
+    }
+
+    #[test]
+    fn a_flushed_request_is_not_answered() {
+        let (pending, runtime) = (pending(4), runtime());
+        stuck(&pending, 1, &runtime, true);
+        assert_eq!(pending.flush(2, 9), Flush::Done, "no such request");
+        assert_eq!(pending.flush(1, 8), Flush::Waits);
+        assert_eq!(pending.flush(1, 9), Flush::Waits);
+        let Answer { tag, reply } = pending.next().unwrap();
+        assert!(reply.is_none());
+        assert_eq!((tag, pending.finish(1)), (1, vec![8, 9]));
+        assert_eq!(pending.flush(1, 9), Flush::Done);
+    }
+
+    #[test]
+    fn what_was_answered_before_it_was_flushed_stays_answered() {
+        let pending = pending(4);
+        let ticket = pending.begin(1, 10);
+        ticket.answer(Reply::to(kind::CLUNK, 0));
+        assert_eq!(pending.flush(1, 8), Flush::Waits);
+        let answer = pending.next().unwrap();
+        assert!(answer.reply.is_some());
+        assert_eq!(pending.finish(1), [8]);
+    }
+
+    #[test]
+    fn a_panic_is_an_answer() {
+        let pending = pending(4);
+        drop(pending.begin(1, 10));
+        assert!(pending.next().unwrap().reply.is_some());
+    }
+
+    #[test]
+    fn there_is_room_for_so_many() {
+        let (pending, runtime) = (pending(2), runtime());
+        stuck(&pending, 1, &runtime, true);
+        assert!(!pending.admit(1, 10), "the tag is in use");
+        assert!(pending.admit(2, 10));
+        stuck(&pending, 2, &runtime, false);
+        for by in 0..8 {
+            assert_eq!(pending.flush(2, by), Flush::Waits);
+        }
+        assert_eq!(pending.flush(2, 9), Flush::TooMany);
+        std::thread::scope(|scope| {
+            let admitted = scope.spawn(|| pending.admit(3, 10));
+            assert!(!admitted.is_finished());
+            pending.abort_all();
+            assert_eq!(pending.next().unwrap().tag, 1);
+            pending.finish(1);
+            assert!(admitted.join().unwrap());
+        });
+        // The other may not be cancelled.
+        pending.drain(Some(Duration::from_millis(1)));
+        pending.end();
+        assert!(pending.next().is_none());
+    }
+    #[test]
+    fn there_is_room_for_so_many_bytes() {
+        let (pending, runtime) = (pending(9), runtime());
+        assert!(pending.admit(1, 1000), "one may be longer");
+        stuck(&pending, 1, &runtime, true);
+        assert!(pending.admit(2, 15));
+        stuck(&pending, 2, &runtime, true);
+        assert!(pending.admit(3, 5));
+        std::thread::scope(|scope| {
+            let admitted = scope.spawn(|| pending.admit(3, 6));
+            assert_eq!(pending.flush(1, 8), Flush::Waits);
+            pending.next().unwrap();
+            assert!(!admitted.is_finished());
+            pending.finish(1);
+            assert!(admitted.join().unwrap());
+        });
+    }
+}

@@ -1,0 +1,102 @@
+//! The conformance suite through the protocol, over both kinds of sockets.
+
+use crate::p9::remote::Remote;
+use crate::p9::support::{MSIZE, Served};
+use vfs::Vfs;
+use vfs::conformance::{Fixture, Profile, Report, block_on, cases};
+
+const NO_GROUPS: &str = "the protocol carries no groups of a caller";
+const NO_RENAME_FLAGS: &str = "there is no message for renaming without replacing";
+const NO_ALLOCATE: &str = "there is no message for allocating and punching";
+const NO_ACCESS: &str = "there is no message that asks; clients go by the attributes";
+const ONE_SPACE: &str = "flock and fcntl locks are the same thing in the protocol";
+
+/// Parts of the suite that the protocol has no messages for.
+const AREAS: [(&str, &str); 2] = [
+    ("copies", "there is no message for copying"),
+    ("sparse", "there is no message for finding holes or making them"),
+];
+
+/// Cases that the protocol cannot express, and why not.
+const EXCEPT: &[(&str, &str)] = &[
+    ("rename::the_source_must_exist", NO_RENAME_FLAGS),
+    ("rename::no_replace_does_not_replace", NO_RENAME_FLAGS),
+    ("rename::exchange_needs_both", NO_RENAME_FLAGS),
+    ("rename::files_trade_places", NO_RENAME_FLAGS),
+    ("rename::a_file_and_a_directory_trade_places", NO_RENAME_FLAGS),
+    ("rename::directories_trade_places_across_parents", NO_RENAME_FLAGS),
+    ("rename::a_directory_does_not_move_into_itself", NO_RENAME_FLAGS),
+    ("rename::a_directory_does_not_replace_its_ancestor", NO_RENAME_FLAGS),
+    ("rename::two_names_of_one_file_stay", NO_RENAME_FLAGS),
+    ("permissions::sticky_directories_protect_entries", NO_RENAME_FLAGS),
+    ("permissions::data_needs_read_and_write_permission", NO_ALLOCATE),
+    ("xattrs::capabilities_go_with_every_change", NO_ALLOCATE),
+    ("permissions::the_first_class_that_fits_decides", NO_GROUPS),
+    ("permissions::supplementary_groups_count", NO_GROUPS),
+    ("permissions::owners_choose_among_their_groups", NO_GROUPS),
+    ("permissions::set_group_id_needs_the_group", NO_GROUPS),
+    ("permissions::chown_drops_set_id_bits", NO_GROUPS),
+    ("permissions::access_reports_what_is_granted", NO_ACCESS),
+    ("locks::flock_and_posix_locks_ignore_each_other", ONE_SPACE),
+];
+
+fn reason(area: &str, name: &str) -> Option<&'static str> {
+    let area = AREAS.iter().find(|(excepted, _)| *excepted == area);
+    let case = EXCEPT.iter().find(|(excepted, _)| *excepted == name);
+    area.or(case).map(|(_, reason)| *reason)
+}
+
+fn run(remote: &Remote) {
+    let profile = Profile {
+        // Who decides is the server's to say.
+        chooses_dac: false,
+        exclusive_create: false,
+        late_writes: false,
+        // Those are about how many there may be, which no message says.
+        slow: false,
+        ..Profile::full(0)
+    };
+    let mut report = Report::default();
+    for case in cases::<Remote>() {
+        let name = format!("{}::{}", case.area, case.name);
+        let reason = reason(case.area, &name);
+        if let Some(reason) = reason {
+            println!("{name}: {reason}");
+        }
+        if !(case.applies)(&profile) || reason.is_some() {
+            report.skipped.push(name);
+            continue;
+        }
+        let verdict = block_on(async {
+            let fixture = Fixture::new(remote.clone(), profile, &name).await?;
+            (case.run)(&fixture).await
+        });
+        match verdict {
+            Ok(()) => report.passed += 1,
+            Err(failure) => report.failed.push((name, failure)),
+        }
+    }
+    println!("{report}\nskipped: {:?}", report.skipped);
+    report.assert_passed();
+    assert!(report.passed > 145, "{report}");
+}
+
+#[test]
+fn the_model_behind_tcp_passes_the_conformance_suite() {
+    let served = Served::new();
+    let mut client = served.connect();
+    client.version(MSIZE, "9P2000.L");
+    run(&Remote::new(client, served.probe.limits()));
+}
+
+#[test]
+fn the_model_behind_a_unix_socket_passes_the_conformance_suite() {
+    if !crate::p9::support::is_root() {
+        println!("skipped: on a Unix socket only root may act as others");
+        return;
+    }
+    let served = Served::new();
+    let mut client = served.connect_unix();
+    client.version(MSIZE, "9P2000.L");
+    run(&Remote::new(client, served.probe.limits()));
+}

@@ -1,0 +1,160 @@
+//! `serve`: opens the vault and serves it over NFS or 9P, for machines and systems that
+//! mount it themselves.
+//!
+//! Nothing on such a connection is encrypted, and a client is whoever it says it is. So
+//! what other machines can reach is read-only, unless somebody says that writes may come
+//! in the clear.
+
+mod advice;
+mod place;
+mod socket;
+
+use super::context::Context;
+use super::exit::{Code, Failure, OrFail};
+use super::host::{Front, HostArgs, Offered, Opening, refuse_running};
+use super::session::{Session, Squash, Terms};
+use advice::Advice;
+use anyhow::Result;
+use listen::{Cidr, Endpoint, Policy};
+use parking_lot::Mutex;
+use place::{Place, check_exposure, parse_squash};
+use socket::SocketFile;
+use std::net::TcpListener;
+use std::sync::Arc;
+
+/// Serve the file system over NFS or 9P
+#[derive(Debug, clap::Args)]
+pub(super) struct Serve {
+    /// Which protocol
+    #[arg(value_enum)]
+    protocol: Protocol,
+    /// Where: an address with a port, as in 127.0.0.1:2049, or for 9p unix:/run/vault.sock
+    #[arg(long, value_name = "ADDR|unix:PATH")]
+    listen: String,
+    /// Refuse every write
+    #[arg(long)]
+    read_only: bool,
+    /// Let other machines write, although nothing protects what they send on its way
+    #[arg(long, conflicts_with = "read_only")]
+    accept_plaintext_writes: bool,
+    /// Let in these addresses and no others; can be given several times
+    #[arg(long, value_name = "CIDR")]
+    allow: Vec<Cidr>,
+    /// As whom clients act: none (who they say), root[:UID:GID] (root is somebody else) or
+    /// all[:UID:GID] (everybody is) [default: none on this machine, all for others]
+    #[arg(long, value_name = "WHO", value_parser = parse_squash)]
+    squash: Option<Squash>,
+    #[command(flatten)]
+    host: HostArgs,
+}
+
+/// Protocols to serve.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Protocol {
+    /// NFS version 3
+    Nfs,
+    /// 9P2000.L
+    #[value(name = "9p")]
+    P9,
+}
+
+impl Protocol {
+    /// Its name, as it is typed.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Nfs => "nfs",
+            Self::P9 => "9p",
+        }
+    }
+}
+
+impl Serve {
+    /// Whether this process is the daemon, which nobody watches.
+    pub(super) fn is_daemon(&self) -> bool {
+        self.host.is_daemon()
+    }
+
+    pub(super) fn run(&self, context: &Context) -> Result<()> {
+        self.host.run(context, self.read_only, || self.prepare(context))
+    }
+
+    /// What can be refused before a password is asked for.
+    fn prepare<'a>(&'a self, context: &'a Context) -> Result<Opening<'a>> {
+        context.check_supported()?;
+        let place = Place::parse(&self.listen, self.protocol)?;
+        check_exposure(&place, self.read_only, self.accept_plaintext_writes)?;
+        if matches!(place, Place::Unix(_)) && !self.allow.is_empty() {
+            let message = "leave out --allow: who may open a path is a matter of its directory";
+            return Err(Failure::new(Code::Usage, message).into());
+        }
+        refuse_running(&context.paths()?)?;
+        Ok(Box::new(move |session| self.open(context, session, &place)))
+    }
+
+    fn open(&self, context: &Context, session: &Session, place: &Place) -> Result<Offered> {
+        let policy = Policy { allow: self.allow.clone(), ..Policy::default() };
+        let squash = self.squash.unwrap_or_else(|| place.default_squash());
+        let is_squashed = matches!(squash, Squash::All { .. });
+        let terms = Terms {
+            is_read_only: self.read_only,
+            squash,
+            // Whoever is made somebody else may say anything.
+            match_peer_uid: policy.peer_uids && place.is_private() && !is_squashed,
+            only_user: None,
+        };
+        let (endpoint, address, socket) = match place {
+            Place::Tcp(addr) => {
+                let bound = TcpListener::bind(addr).and_then(|l| Ok((l.local_addr()?, l)));
+                let (addr, listener) =
+                    bound.or_fail(Code::Other, format!("choose another address than {addr}"))?;
+                (Endpoint::Tcp(listener), Place::Tcp(addr), None)
+            }
+            Place::Unix(path) => {
+                let (listener, file) = SocketFile::bind(path)?;
+                (Endpoint::Unix(listener), place.clone(), Some(file))
+            }
+        };
+        if !place.is_private() && self.allow.is_empty() {
+            log::warn!("whoever reaches {address} gets in: --allow narrows that");
+        }
+        let front: Arc<dyn Front> = match self.protocol {
+            Protocol::Nfs => Arc::new(session.serve_nfs(context, endpoint, policy, &terms, None)?),
+            Protocol::P9 => Arc::new(session.serve_p9(context, endpoint, policy, &terms)?),
+        };
+        let protocol = self.protocol;
+        let advice = Advice { protocol, place: &address, is_read_only: self.read_only, squash };
+        Ok(Offered {
+            front: Arc::new(WithSocket { front, socket: Mutex::new(socket) }),
+            mount_point: None,
+            title: format!("serving {} at {address}", protocol.name()),
+            announcement: advice.lines(),
+            address: Some(address.to_string()),
+            via: protocol.name(),
+        })
+    }
+}
+
+/// A server, and the path it is reached by: it goes when the server does.
+struct WithSocket {
+    front: Arc<dyn Front>,
+    socket: Mutex<Option<SocketFile>>,
+}
+
+impl Front for WithSocket {
+    fn wait(&self) {
+        self.front.wait();
+    }
+    fn end(&self) -> Result<(), Failure> {
+        self.front.end()
+    }
+    fn cut(&self) -> Result<(), Failure> {
+        self.front.cut()
+    }
+    fn stop(&self) {
+        self.front.stop();
+        drop(self.socket.lock().take());
+    }
+    fn clients(&self) -> Option<Vec<String>> {
+        self.front.clients()
+    }
+}

@@ -1,0 +1,128 @@
+//! What the user is told when something is served: commands to paste on clients.
+
+use super::Protocol;
+use super::place::Place;
+use crate::cli::session::Squash;
+
+/// Where the commands mount.
+const MOUNT_POINT: &str = "/mnt";
+
+/// What is served.
+pub(super) struct Advice<'a> {
+    pub(super) protocol: Protocol,
+    pub(super) place: &'a Place,
+    pub(super) is_read_only: bool,
+    pub(super) squash: Squash,
+}
+
+impl Advice<'_> {
+    /// What begins, who clients are, how they mount, how it ends.
+    pub(super) fn lines(&self) -> Vec<String> {
+        let Self { place, .. } = self;
+        let access = if self.is_read_only { "read-only" } else { "for reading and writing" };
+        let mut lines = vec![format!("serving {} at {place}, {access}", self.protocol.name())];
+        match self.squash {
+            Squash::None => {}
+            Squash::Root { uid, gid } => {
+                lines.push(format!("root of a client acts as user {uid} and group {gid}"));
+            }
+            Squash::All { uid, gid } => {
+                lines.push(format!("everybody acts as user {uid} and group {gid} (see --squash)"));
+            }
+        }
+        for (where_to, command) in self.commands() {
+            lines.push(format!("{where_to}:"));
+            lines.push(format!("  {command}"));
+        }
+        lines.push(format!("to end it: tgcryptfs unmount {place}"));
+        lines
+    }
+
+    /// The commands, and where each is for.
+    pub(super) fn commands(&self) -> Vec<(&'static str, String)> {
+        let ro = if self.is_read_only { ",ro" } else { "" };
+        let host = self.place.host();
+        match (self.protocol, self.place) {
+            (Protocol::Nfs, Place::Unix(_)) => Vec::new(),
+            (Protocol::Nfs, Place::Tcp(addr)) => {
+                let port = addr.port();
+                let linux = format!(
+                    "mount -t nfs -o vers=3,proto=tcp,port={port},mountproto=tcp,\
+                     mountport={port},nolock{ro} {host}:/ {MOUNT_POINT}"
+                );
+                let macos = format!(
+                    "mkdir -p ~/vault && mount_nfs -o vers=3,tcp,port={port},\
+                     mountport={port},locallocks,rdirplus,nosuid,nodev{ro} {host}:/ ~/vault"
+                );
+                vec![("as root on Linux, with nfs-common", linux), ("on macOS", macos)]
+            }
+            (Protocol::P9, Place::Tcp(addr)) => {
+                let options = format!("trans=tcp,port={}", addr.port());
+                vec![("as root on Linux, also in a virtual machine", p9(&options, ro, &host))]
+            }
+            (Protocol::P9, Place::Unix(_)) => {
+                vec![("as root on this machine", p9("trans=unix", ro, &host))]
+            }
+        }
+    }
+}
+
+fn p9(transport: &str, ro: &str, host: &str) -> String {
+    // Linux takes addresses here as they are, without brackets.
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    format!(
+        "mount -t 9p -o {transport},version=9p2000.L,msize=1048576,access=client,\
+         cache=none{ro} {host} {MOUNT_POINT}"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DOCUMENT: &str = include_str!("../../../docs/SERVING.md");
+
+    fn commands(protocol: Protocol, place: &str, is_read_only: bool) -> Vec<String> {
+        let place = Place::parse(place, protocol).unwrap();
+        let advice = Advice { protocol, place: &place, is_read_only, squash: Squash::None };
+        advice.commands().into_iter().map(|(_, command)| command).collect()
+    }
+
+    #[test]
+    fn the_document_has_the_same_commands() {
+        for (protocol, place, is_read_only, count) in [
+            (Protocol::Nfs, "127.0.0.1:2049", false, 2),
+            (Protocol::Nfs, "192.0.2.7:2049", true, 2),
+            (Protocol::P9, "192.0.2.7:5640", true, 1),
+            (Protocol::P9, "unix:/run/vault.sock", false, 1),
+        ] {
+            let commands = commands(protocol, place, is_read_only);
+            assert_eq!(commands.len(), count);
+            for command in commands {
+                assert!(DOCUMENT.contains(&format!("\n{command}\n")), "not there: {command}");
+            }
+        }
+    }
+
+    #[test]
+    fn addresses_are_written_as_each_system_takes_them() {
+        let nfs = commands(Protocol::Nfs, "[::1]:2049", false);
+        assert!(nfs.iter().all(|command| command.contains(" [::1]:/ ")), "{nfs:?}");
+        let p9 = commands(Protocol::P9, "[::1]:564", false);
+        assert!(p9[0].contains("port=564,") && p9[0].contains(" ::1 /mnt"), "{p9:?}");
+        let anywhere = commands(Protocol::Nfs, "0.0.0.0:2049", true);
+        assert!(!anywhere[0].contains("0.0.0.0") && anywhere[0].contains(",ro "), "{anywhere:?}");
+    }
+
+    #[test]
+    fn people_are_told_as_whom_they_act_and_how_it_ends() {
+        let place = Place::parse("10.0.0.1:2049", Protocol::Nfs).unwrap();
+        let squash = Squash::All { uid: 7, gid: 8 };
+        let protocol = Protocol::Nfs;
+        let advice = Advice { protocol, place: &place, is_read_only: true, squash };
+        let lines = advice.lines();
+        assert_eq!(lines[0], "serving nfs at 10.0.0.1:2049, read-only");
+        assert!(lines[1].contains("user 7 and group 8"), "{lines:?}");
+        assert_eq!(lines.last().unwrap(), "to end it: tgcryptfs unmount 10.0.0.1:2049");
+    }
+}

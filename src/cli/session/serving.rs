@@ -1,0 +1,188 @@
+//! An open vault behind a server of a network protocol.
+
+use super::{Session, durability};
+use crate::cli::context::Context;
+use crate::cli::exit::{Code, Failure, OrFail};
+use crate::cli::host::Front;
+use anyhow::Result;
+use listen::{Endpoint, Peer, Policy};
+use parking_lot::{Condvar, Mutex};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use zeroize::Zeroizing;
+
+/// As whom callers act.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::cli) enum Squash {
+    /// As who they say they are.
+    #[default]
+    None,
+    /// Root acts as this user and group.
+    Root { uid: u32, gid: u32 },
+    /// Everybody acts as this user and group.
+    All { uid: u32, gid: u32 },
+}
+
+/// What clients may do.
+#[derive(Clone, Copy, Debug, Default)]
+pub(in crate::cli) struct Terms {
+    pub(in crate::cli) is_read_only: bool,
+    pub(in crate::cli) squash: Squash,
+    /// A client on this machine must be who it says it is.
+    pub(in crate::cli) match_peer_uid: bool,
+    /// The only user, beside root, who may do anything.
+    pub(in crate::cli) only_user: Option<u32>,
+}
+
+impl Session {
+    /// Serves NFS; `secret` is the path, if it is one, and is then good for one mount.
+    pub(in crate::cli) fn serve_nfs(
+        &self,
+        context: &Context,
+        endpoint: Endpoint,
+        policy: Policy,
+        terms: &Terms,
+        secret: Option<Zeroizing<String>>,
+    ) -> Result<ServedNfs> {
+        use nfs_adapter::{Export, ExportPath, Server, Squash as NfsSquash};
+        let engine = &self.service.engine;
+        let key = Zeroizing::new(*engine.nfs_handle_key().expose());
+        let mut export = Export::new(engine.fs_id(), key);
+        if let Some(path) = secret {
+            let name = Zeroizing::new(path.trim_start_matches('/').to_owned());
+            export.path = ExportPath::Secret { name, once: true };
+        }
+        export.read_only = terms.is_read_only;
+        export.match_peer_uid = terms.match_peer_uid;
+        export.fsync = durability(&context.loaded.config);
+        export.squash = match terms.squash {
+            Squash::None => NfsSquash::None,
+            Squash::Root { uid, gid } => NfsSquash::Root { uid, gid },
+            Squash::All { uid, gid } => NfsSquash::All { uid, gid },
+        };
+        export.only_user = terms.only_user;
+        let runtime = self.runtime.handle().clone();
+        let server = Server::start(Arc::new(engine.clone()), endpoint, policy, export, runtime);
+        Ok(ServedNfs::new(server.or_fail(Code::Other, "cannot start to serve")?))
+    }
+
+    /// Serves 9P.
+    pub(in crate::cli) fn serve_p9(
+        &self,
+        context: &Context,
+        endpoint: Endpoint,
+        policy: Policy,
+        terms: &Terms,
+    ) -> Result<ServedP9> {
+        use p9_adapter::{Export, Server, Squash as P9Squash};
+        let engine = &self.service.engine;
+        let export = Export {
+            fs_id: engine.fs_id(),
+            read_only: terms.is_read_only,
+            squash: match terms.squash {
+                Squash::None => P9Squash::None,
+                Squash::Root { uid, gid } => P9Squash::Root { uid, gid },
+                Squash::All { uid, gid } => P9Squash::All { uid, gid },
+            },
+            match_peer_uid: terms.match_peer_uid,
+            fsync: durability(&context.loaded.config),
+            ..Export::default()
+        };
+        let runtime = self.runtime.handle().clone();
+        let server = Server::start(Arc::new(engine.clone()), endpoint, policy, export, runtime);
+        Ok(ServedP9::new(server.or_fail(Code::Other, "cannot start to serve")?))
+    }
+}
+
+/// What the servers of all protocols can do.
+pub(in crate::cli) trait Serves: Send + Sync {
+    fn local_addr(&self) -> Option<SocketAddr>;
+    fn peers(&self) -> Vec<Peer>;
+    fn stop(&self);
+}
+
+impl Serves for nfs_adapter::Server {
+    fn local_addr(&self) -> Option<SocketAddr> {
+        self.local_addr()
+    }
+    fn peers(&self) -> Vec<Peer> {
+        self.peers()
+    }
+    fn stop(&self) {
+        self.stop();
+    }
+}
+
+impl Serves for p9_adapter::Server {
+    fn local_addr(&self) -> Option<SocketAddr> {
+        self.local_addr()
+    }
+    fn peers(&self) -> Vec<Peer> {
+        self.peers()
+    }
+    fn stop(&self) {
+        self.stop();
+    }
+}
+
+/// A server that is over when it is stopped.
+pub(in crate::cli) struct Served<S> {
+    server: S,
+    is_stopped: Mutex<bool>,
+    stopped: Condvar,
+}
+
+/// A server of NFS.
+pub(in crate::cli) type ServedNfs = Served<nfs_adapter::Server>;
+/// A server of 9P.
+pub(in crate::cli) type ServedP9 = Served<p9_adapter::Server>;
+
+impl<S: Serves> Served<S> {
+    fn new(server: S) -> Self {
+        Self { server, is_stopped: Mutex::new(false), stopped: Condvar::new() }
+    }
+
+    /// The address it listens on, if it is one of the network.
+    pub(in crate::cli) fn local_addr(&self) -> Option<SocketAddr> {
+        self.server.local_addr()
+    }
+
+    /// Who is connected.
+    pub(in crate::cli) fn clients(&self) -> Vec<String> {
+        self.server.peers().iter().map(ToString::to_string).collect()
+    }
+
+    /// Ends every connection, once answers under way are out.
+    pub(in crate::cli) fn stop(&self) {
+        self.server.stop();
+        *self.is_stopped.lock() = true;
+        self.stopped.notify_all();
+    }
+}
+
+impl<S: Serves> Front for Served<S> {
+    fn wait(&self) {
+        let mut is_stopped = self.is_stopped.lock();
+        while !*is_stopped {
+            self.stopped.wait(&mut is_stopped);
+        }
+    }
+
+    fn end(&self) -> Result<(), Failure> {
+        Self::stop(self);
+        Ok(())
+    }
+
+    fn cut(&self) -> Result<(), Failure> {
+        Self::stop(self);
+        Ok(())
+    }
+
+    fn stop(&self) {
+        Self::stop(self);
+    }
+
+    fn clients(&self) -> Option<Vec<String>> {
+        Some(Self::clients(self))
+    }
+}
