@@ -11,14 +11,14 @@ use tgcryptfs::data::parts::parse_pack_id;
 use tgcryptfs::engine::anchors::Anchors;
 use tgcryptfs::meta::row::{BlockPlace, Dent, Inode, PackRow};
 use tgcryptfs::meta::singles::{OwnLog, Position, Seen, Single};
-use tgcryptfs::meta::state::{decode_inode_row, encode_slot};
+use tgcryptfs::meta::state::{DentKey, decode_inode_row, encode_slot};
 use tgcryptfs_fuzz::{canonical, canonical_part};
 
 const PACK: PackId = PackId([8; 16]);
 
 fuzz_target!(|input: &[u8]| {
     let Some((which, input)) = input.split_first() else { return };
-    match which % 13 {
+    match which % 14 {
         0 => canonical_part(input, Inode::decode, Inode::encode),
         1 => canonical(input, decode_inode_row, |(inode, parent, has_patches)| {
             encode_slot(inode, *parent, *has_patches)
@@ -35,6 +35,9 @@ fuzz_target!(|input: &[u8]| {
         11 => canonical(input, decode_dir_row, |(pack, entries)| {
             encode_dir_row(*pack, &entries.iter().collect::<Vec<_>>())
         }),
+        12 => {
+            canonical(input, |input| DentKey::from_bytes(input).ok_or(()), |key| key.bytes().into())
+        }
         _ => {
             let Ok(text) = std::str::from_utf8(input) else { return };
             canonical(input, |_| parse_pack_id(text).ok_or(()), |id| id.to_string().into_bytes());

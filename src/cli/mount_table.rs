@@ -14,7 +14,7 @@ const NAME: &str = "tgcryptfs";
 
 /// What lies at a mount point, on top.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Mounted {
+pub enum Mounted {
     /// Nothing is mounted there.
     Nothing,
     /// One of ours.
@@ -29,7 +29,9 @@ pub(super) fn mounted_at(path: &Path) -> Mounted {
     std::fs::read("/proc/self/mountinfo").map_or(Mounted::Nothing, |table| find(&table, path))
 }
 
-fn find(table: &[u8], path: &Path) -> Mounted {
+/// What a table in the kernel's form says is mounted at `path`.
+#[must_use]
+pub fn find(table: &[u8], path: &Path) -> Mounted {
     let mut found = Mounted::Nothing;
     for line in table.split(|byte| *byte == b'\n') {
         let fields: Vec<&[u8]> = line.split(|byte| *byte == b' ').collect();
