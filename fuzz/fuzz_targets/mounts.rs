@@ -11,6 +11,9 @@ use std::path::Path;
 use tgcryptfs::cli::control::MountRecord;
 use tgcryptfs::cli::mount_table::{Mounted, find};
 
+/// Mount points that are looked for in one table at most.
+const ASKED_MAX: usize = 32;
+
 /// What the kernel does to what would break its lines.
 fn escape(field: &[u8]) -> Vec<u8> {
     let escaped = field.iter().map(|byte| match byte {
@@ -41,7 +44,7 @@ fn written(input: &[u8]) {
         table.extend(format!("{id} 1 0:{id} / ").as_bytes());
         table.extend([&path, &b" rw shared:1 - "[..], &kind, b" ", &source, b" rw\n"].concat());
     }
-    for [asked, ..] in &mounts {
+    for [asked, ..] in mounts.iter().take(ASKED_MAX) {
         let asked = as_path(asked);
         let top = mounts.iter().rposition(|mount| as_path(&mount[0]) == asked);
         let top = top.expect("it is from there");
