@@ -141,6 +141,19 @@ impl<V: Vfs> Session<V> {
         }
     }
 
+    /// Serves what has come already.
+    #[cfg(any(test, feature = "fuzz"))]
+    pub(crate) fn serve_now(&self) -> io::Result<()> {
+        let mut buffer = self.buffers.take(self.buffer_len);
+        while let Some(len) = self.device.receive(&mut buffer)? {
+            if let Ok((header, rest)) = Arguments::of(&buffer[..len]) {
+                self.is_for_others_too(&header, rest);
+                self.answer(header, &mut buffer, len);
+            }
+        }
+        Ok(())
+    }
+
     /// Waits for the next request by sleeping.
     fn next(&self, _: &Turn<'_>, buffer: &mut [u8]) -> rustix::io::Result<usize> {
         loop {

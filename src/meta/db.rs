@@ -17,11 +17,11 @@ use crate::crypto::secret::Key32;
 use crate::env::Env;
 use parking_lot::Mutex;
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, TransactionBehavior};
-use seal::RowSeal;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use schema::{Key, Table};
+pub use seal::RowSeal;
 
 /// Why the local database cannot be used.
 #[derive(Debug, thiserror::Error)]

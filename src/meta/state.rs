@@ -55,7 +55,9 @@ impl DentKey {
         bytes
     }
 
-    pub(super) fn from_bytes(bytes: &[u8]) -> Option<Self> {
+    /// Reads the database key.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let (parent, hash) = bytes.split_first_chunk::<8>()?;
         Some(Self { parent: u64::from_be_bytes(*parent), hash: hash.try_into().ok()? })
     }
