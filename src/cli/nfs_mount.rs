@@ -83,14 +83,17 @@ pub(super) fn mount(
     let is_there = mounted.is_ok() && is_listed(env, &source);
     if !is_there {
         // Perhaps it came to its end after we lost patience.
-        drop(take_off(&at));
-        let message = format!("cannot mount at {} through NFS", at.display());
-        let advice = "this needs root and a kernel with NFS on Linux; --via fuse needs /dev/fuse";
+        if matches!(mounted_at(&at), Mounted::Nfs { .. }) {
+            drop(take_off(&at));
+        }
+        let message = format!(
+            "make /dev/fuse usable, or be root and have NFS in the kernel: cannot mount at {} \
+             through NFS",
+            at.display()
+        );
         let cause = mounted.err().unwrap_or_else(|| "the kernel does not list it".to_owned());
         let cause = cause.replace(&*secret, "…");
-        return Err(
-            Failure::because(Code::MountPoint, message, format!("{cause}; {advice}")).into()
-        );
+        return Err(Failure::because(Code::MountPoint, message, cause).into());
     }
     Ok(Offered {
         title: format!("mounted at {} through NFS, port {port}", at.display()),
@@ -102,6 +105,7 @@ pub(super) fn mount(
             env: env.clone(),
             server,
             at,
+            device: device_of(&source),
             source,
             guard: Mutex::new(Some(guard)),
         }),

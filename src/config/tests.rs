@@ -200,7 +200,7 @@ fn refuses_unknown_keys_with_line_and_suggestion() {
     assert_eq!(
         fixture.message("config.yaml", "# hello\nmount:\n  colour: red\n"),
         "config.yaml:3: mount.colour: unknown key; mount has allow_other, atime, threads, \
-         writeback_cache"
+         writeback_cache, via"
     );
     assert_eq!(
         fixture.message("config.yaml", "max_versions: 3\n"),

@@ -416,3 +416,48 @@ fn mounting_through_nfs_works_or_says_why_not_and_leaves_nothing() {
     assert_eq!(machine.mounted()["via"], "fuse");
     machine.unmount(&mount);
 }
+
+/// The example's commands, without a service manager: it says when it is ready, serves
+/// what it says, and ends as the unit ends it.
+#[test]
+fn the_example_unit_serves() {
+    let unit = include_str!("../../configs/tgcryptfs-nfs.service");
+    let value = |name: &str| {
+        let line = unit.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+        let words: Vec<_> = line.split(' ').map(str::to_owned).collect();
+        assert_eq!(words[0], "/usr/local/bin/tgcryptfs");
+        words
+    };
+    let (start, stop) = (value("ExecStart="), value("ExecStop="));
+    let listening = start.iter().position(|word| word == "--listen").unwrap() + 1;
+    assert_eq!(stop[1..], ["unmount".to_owned(), start[listening].clone()]);
+    assert!(start.contains(&"--read-only".to_owned()) && start.contains(&"-f".to_owned()));
+    assert!(unit.contains("\nType=notify\n"));
+
+    let world = World::new();
+    let machine = world.first_machine();
+    let socket = std::os::unix::net::UnixDatagram::bind(world.path("notify")).unwrap();
+    socket.set_read_timeout(Some(LONG)).unwrap();
+    let (password, url) = (world.password(), machine.url());
+    let arguments: Vec<&str> = start[1..]
+        .iter()
+        .enumerate()
+        .map(|(index, word)| match word.as_str() {
+            // Not this machine's real port, and not root's password.
+            _ if index + 1 == listening => "127.0.0.1:0",
+            "/etc/tgcryptfs/password" => text(&password),
+            word => word,
+        })
+        .collect();
+    let mut command = machine.command(&arguments);
+    command.env("NOTIFY_SOCKET", world.path("notify")).env("TGCRYPTFS_STORE", url);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut said = [0; 64];
+    let len = socket.recv(&mut said).unwrap();
+    assert_eq!(&said[..len], b"READY=1");
+    let address = machine.mounted()["address"].as_str().unwrap().to_owned();
+    let mut client = Client::new(address.parse().unwrap());
+    assert_eq!(client.create("new", 0o644), Err(READ_ONLY));
+    machine.bare(&["unmount", &address]).succeeded();
+    Finished::of(&child.wait_with_output().unwrap()).succeeded();
+}
