@@ -164,6 +164,19 @@ impl<V: Vfs> Session<V> {
         }
     }
 
+    /// Looks for the next request without sleeping.
+    fn look(&self, buffer: &mut [u8]) -> rustix::io::Result<Option<usize>> {
+        loop {
+            if let Some(len) = self.device.receive(buffer)? {
+                return Ok(Some(len));
+            }
+            if !self.is_busy.load(Ordering::Relaxed) || self.idle_ns() >= LOOK_FOR_NS {
+                return Ok(None);
+            }
+            std::hint::spin_loop();
+        }
+    }
+
     /// Waits for the next request; `None` if there will be none. Whoever has just answered
     /// stays awake at first if that is likely to be worth it, whosever turn it is: who
     /// waits for a long answer asks on when it is there.
@@ -173,14 +186,8 @@ impl<V: Vfs> Session<V> {
         buffer: &mut [u8],
         can_look: bool,
     ) -> rustix::io::Result<Option<usize>> {
-        while can_look {
-            if let Some(len) = self.device.receive(buffer)? {
-                return Ok(Some(len));
-            }
-            if !self.is_busy.load(Ordering::Relaxed) || self.idle_ns() >= LOOK_FOR_NS {
-                break;
-            }
-            std::hint::spin_loop();
+        if can_look && let Some(len) = self.look(buffer)? {
+            return Ok(Some(len));
         }
         let turn = turn.get_or_insert_with(|| self.turns.take());
         if self.is_over.load(Ordering::Acquire) {
