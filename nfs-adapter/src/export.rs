@@ -227,7 +227,7 @@ mod tests {
 
     #[test]
     fn what_is_for_one_user_is_for_that_user_and_root() {
-        let export = super::Export { only_user: Some(5), ..export() };
+        let export = Export { only_user: Some(5), ..export() };
         let peer = at("127.0.0.1:700", Some(0));
         for uid in [0, 5] {
             assert_eq!(export.cred(&peer, user(uid, 6, &[])).unwrap(), cred(uid, 6, &[]));
