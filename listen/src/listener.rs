@@ -47,7 +47,7 @@ struct Shared {
     gate: Mutex<Gate>,
     /// Signalled when a connection leaves.
     left: Condvar,
-    refusals: Mutex<[Throttle; Refusal::ALL.len()]>,
+    refusals: Mutex<[Throttle; Refusal::COUNT]>,
     troubles: Mutex<Throttle>,
 }
 

@@ -1,0 +1,50 @@
+# shellcheck shell=busybox
+# What the guest's scripts share: mounting, checks, and asking the host for something.
+# They run in busybox, whose commands are part of the shell: a process costs a tenth of
+# a second in user-mode Linux, and starting a program twice that.
+
+server=10.98.0.1
+port=2049
+
+# mount_nfs DIRECTORY [OPTION,OPTION…]
+# With the addresses given, the kernel needs no helper: it asks for the root itself.
+mount_nfs() {
+    mount -i -t nfs -o "vers=3,tcp,nolock,addr=$server,port=$port,mountaddr=$server,mountproto=tcp,mountport=$port${2:+,$2}" \
+        "$server:/" "$1"
+}
+
+# mount_9p DIRECTORY [CACHE]
+mount_9p() {
+    mount -i -t 9p -o "trans=tcp,port=$port,version=9p2000.L,msize=1048576,access=client,cache=${2:-none}" "$server" "$1"
+}
+
+# check NAME COMMANDS: they succeed. They run in a shell of their own.
+check() {
+    if (eval "$2") >/mnt/said 2>&1; then
+        echo "PASS $1"
+    else
+        echo "FAIL $1: $(tr '\n' ' ' </mnt/said | head -c 400)"
+    fi
+}
+
+# ask WHAT: the host does it, and this goes on.
+ask() {
+    echo "ASK $1"
+    until [ -e "/mnt/out/$1" ]; do usleep 50000; done
+    rm "/mnt/out/$1"
+}
+
+drop_caches() { echo 3 >/proc/sys/vm/drop_caches; }
+
+# lists DIRECTORY COUNT: the names in there are the numbers up to that, each once.
+lists() {
+    ls -A "$1" | sort -n >/mnt/listed
+    seq "$2" | cmp - /mnt/listed
+}
+
+# as UID COMMAND…: as a user, in no group but its own.
+as() {
+    local uid=$1
+    shift
+    /usr/bin/setpriv --reuid "$uid" --regid "$uid" --clear-groups "$@"
+}
