@@ -114,7 +114,8 @@ def seeds():
         yield "rows", bytes([which]) + bytes(length)
     yield "rows", b"\x09\1" + struct.pack("<QI", 1 << 20, 3) + b"abc"
     yield "rows", b"\x0b" + x(pack["pack_id"]) + struct.pack("<I", 1) + x(pack["dir_plain"])[4:54]
-    yield "rows", b"\x0c" + pack["pack_id"].encode()
+    yield "rows", b"\x0c" + struct.pack(">Q16s", 1, b"h" * 16)
+    yield "rows", b"\x0d" + pack["pack_id"].encode()
 
     for row in VECTORS["checkpoint_tree"]["rows"][::10]:
         key = x(row["key"])
@@ -140,6 +141,7 @@ def seeds():
     owner = x(VECTORS["keys"]["owner_pk"])
     yield "identity", b"TGCFSPIN\1" + bytes(16) + owner + bytes(8)
     yield "identity", bytes(64)
+    yield "identity", struct.pack("<Q32sI", 3, b"h" * 32, 1) + struct.pack("<16s8sQ32s", b"m" * 16, b"i" * 8, 5, b"h" * 32)
 
     for line in [
         '{"request":"status"}',
@@ -163,6 +165,8 @@ def seeds():
     for path in sorted((ROOT / "configs").iterdir()):
         yield "config", path.read_bytes()
     yield "config", b"10 GiB"
+    yield from local_seeds()
+    yield "kernel", kernel_seed()
     yield "store_names", b"vault.7"
     yield "store_names", pack["name"].encode()
     yield "store_names", b"file:///srv/vault"
@@ -170,6 +174,107 @@ def seeds():
     yield "nfs", bytes([2, 0]) + struct.pack(">I", 1) + b"/\0\0\0"
     for procedure, arguments in nfs_calls():
         yield "nfs", bytes([22 + procedure, 1]) + arguments
+
+
+def local_seeds():
+    for table in range(11):
+        yield "database", bytes([11 + table]) + b"the key." + b"the row"
+    # The two version numbers, the first page's count of cells, a row, the schema.
+    for place in [18, 24, 60, 68, 100, 103, 4000, 4096, 8192, 16384]:
+        yield "database", b"\0" + struct.pack("<IB", place, 2) + b"\1\2"
+    for place in [0, 8, 24, 32, 56, 5000]:
+        yield "database", b"\1" + struct.pack("<IB", place, 4) + b"\0\0\0\1"
+    yield "database", b"\2SQLite format 3\0" + bytes(84)
+    yield "database", b"\3" + struct.pack(">8I", 0x377F0682, 3007000, 4096, 0, 1, 2, 3, 4)
+
+    whole, half = b"\1\1\1", b"\1\0\1"
+    for present in [b"", whole, half, b"\1" * 300, b"\2\0"]:
+        for length in [0, 1 << 20, (2 << 20) + 100, 0xFFFFFFFF]:
+            name = b"0123456789abcdef" * 2 + b".map"
+            ranges = bytes([0, 255, 100, 10, 200, 255, 0, 0])
+            yield "parts", struct.pack("<IB", length, 0) + ranges + bytes([len(name)]) + name + present
+
+    table = b"""22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw
+30 22 0:40 / /mnt/a\\040b rw,nosuid - fuse.tgcryptfs tgcryptfs rw,user_id=0
+31 22 0:41 / /mnt/\\134 rw shared:9 master:1 - fuse tgcryptfs rw
+"""
+    yield "mounts", b"\0" + table
+    yield "mounts", b"\1mnt\xfefuse.tgcryptfs\xfetgcryptfs\xffa b\xfefuse\xfetgcryptfs\xffa b\xfetmpfs\xfex"
+    record = {"mount_point": "/mnt/x", "store": "file:///srv/v", "pid": 1, "via": "fuse"}
+    record |= {"is_read_only": False, "since_s": 5, "log": None}
+    yield "mounts", b"\2" + json.dumps(record).encode()
+
+    for text in [b"secret\n", b"caf\xc3\xa9\r\n", b"k" * 32, b"\n", b"\xff\xfe"]:
+        yield "passwords", b"\0" + text
+        yield "passwords", b"\1" + text
+    code = VECTORS["recovery"][0]["text"].encode()
+    for kind, rest in [(b"passphrase", b"two\nlines"), (b"key-file", b"k" * 32), (b"recovery-code", code)]:
+        yield "passwords", b"\2" + kind + b"\n" + rest
+
+
+def kernel_seed():
+    """Requests as the kernel sends them: each of its operations once."""
+
+    def request(opcode, ino, *fields):
+        # Text is a name, a pair is a number of 32 bits, the rest are numbers of 64.
+        def packed(field):
+            match field:
+                case str():
+                    return field.encode() + b"\0"
+                case (number,):
+                    return struct.pack("=I", number)
+                case bytes():
+                    return field
+            return struct.pack("=Q", field)
+
+        arguments = b"".join(map(packed, fields))
+        return struct.pack("<BHBB", 0, len(arguments), opcode, ino) + arguments
+
+    # The root is inode 1, the first file 2; handles are counted from 1.
+    requests = [
+        request(26, 0, (7,), (44,), (1 << 17,), (0xFFFFFFFF,), (0xFFFFFFFF,), bytes(44)),
+        request(35, 1, (0o102,), (0o100644,), (0,), (0,), "file"),
+        request(16, 2, 1, 0, (5,), (0,), 0, (0o102,), (0,), b"hello"),
+        request(15, 2, 1, 0, (4096,), (0,), 0, (0,), (0,)),
+        request(3, 2, (1,), (0,), 1),
+        request(4, 2, (0x7F,), (0,), 1, 3, 0, 7, 8, 9, (1,), (2,), (3,), (0o644,), (0,), (1000,), (1000,), (0,)),
+        request(9, 1, (0o755,), (0,), "dir"),
+        request(8, 1, (0o010644,), (0,), (0,), (0,), "pipe"),
+        request(6, 1, "link", "target"),
+        request(5, 5),
+        request(13, 3, 2, "hard"),
+        request(1, 1, "file"),
+        request(1, 3, ".."),
+        request(21, 2, (5,), (0,), "user.x", b"value"),
+        request(22, 2, (0,), (0,), "user.x"),
+        request(22, 2, (100,), (0,), "user.x"),
+        request(23, 2, (100,), (0,)),
+        request(24, 2, "user.x"),
+        request(27, 1, (0,), (0,)),
+        request(28, 1, 2, 0, (4096,), (0,), 0, (0,), (0,)),
+        request(44, 1, 2, 0, (4096,), (0,), 0, (0,), (0,)),
+        request(30, 1, 2, (0,), (0,)),
+        request(29, 1, 2, (0,), (0,), 0),
+        request(14, 2, (2,), (0,)),
+        request(43, 2, 1, 0, 8192, (0,), (0,)),
+        request(46, 2, 1, 0, (4,), (0,)),
+        request(47, 2, 1, 0, 2, 3, 0, 3, 0),
+        request(20, 2, 1, (1,), (0,)),
+        request(25, 2, 1, (0,), (0,), 0),
+        request(12, 1, 3, "hard", "moved"),
+        request(45, 1, 3, (1,), (0,), "pipe", "pipe"),
+        request(10, 1, "link"),
+        request(11, 1, "dir"),
+        request(17, 1),
+        request(18, 2, 1, (0,), (0,), 0),
+        request(2, 2, 1),
+        request(42, 0, (1,), (0,), 2, 1),
+        request(39, 2, 1, (0,), (0,), 0, (0,), (0,)),
+        request(38, 0),
+    ]
+    raw = struct.pack("=IIQQIIIHH", 45, 1, 99, 1, 0, 0, 0, 0, 0) + b"file\0"
+    requests.append(struct.pack("<BH", 1, len(raw)) + raw)
+    return b"\0" + b"".join(requests)
 
 
 for number, (target, seed) in enumerate(seeds()):

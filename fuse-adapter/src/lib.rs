@@ -110,6 +110,8 @@ mod core;
 mod device;
 mod dispatch;
 mod error;
+#[cfg(any(test, feature = "fuzz"))]
+pub mod fuzz;
 mod handles;
 mod mount;
 mod options;

@@ -22,6 +22,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use table::Row;
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) use table::parse as parse_table;
 use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 use vfs::Vfs;

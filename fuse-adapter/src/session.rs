@@ -4,7 +4,8 @@
 //! one that asked, each on a core that has gone to sleep meanwhile. So there is one
 //! reader at a time. It answers what is quick itself, then looks for the next request
 //! for a moment before it sleeps, if the last one followed as quickly. The turn goes to
-//! the next thread before something that takes long, going by the last of its kind.
+//! the next thread before something that takes long, going by the last of its kind; that
+//! one sleeps until something comes.
 
 mod turn;
 
@@ -117,31 +118,40 @@ impl<V: Vfs> Session<V> {
 
     fn serve(&self, can_look: bool) -> io::Result<()> {
         let mut buffer = self.buffers.take(self.buffer_len);
-        let mut kept = None;
+        let (mut kept, mut can_look_now) = (None, false);
         loop {
-            let turn = kept.take().unwrap_or_else(|| self.turns.take());
-            if self.is_over.load(Ordering::Acquire) {
-                return Ok(());
-            }
-            let len = match self.following(&turn, &mut buffer, can_look) {
-                Ok(len) => len,
+            let len = match self.following(&mut kept, &mut buffer, can_look_now) {
+                Ok(Some(len)) => len,
+                Ok(None) => return Ok(()),
                 Err(error) => {
                     self.is_over.store(true, Ordering::Release);
                     // The usual end: the mount was taken off, by whomever.
                     return if error == Errno::NODEV { Ok(()) } else { Err(error.into()) };
                 }
             };
+            can_look_now = can_look;
             let Ok((header, rest)) = Arguments::of(&buffer[..len]) else {
                 log::error!("the kernel sent a request of {len} bytes that is cut off");
                 continue;
             };
-            if !self.is_for_others_too(&header, rest) {
-                kept = Some(turn);
-            } else {
-                drop(turn);
+            if self.is_for_others_too(&header, rest) {
+                kept = None;
             }
             self.answer(header, &mut buffer, len);
         }
+    }
+
+    /// Serves what has come already.
+    #[cfg(any(test, feature = "fuzz"))]
+    pub(crate) fn serve_now(&self) -> io::Result<()> {
+        let mut buffer = self.buffers.take(self.buffer_len);
+        while let Some(len) = self.device.receive(&mut buffer)? {
+            if let Ok((header, rest)) = Arguments::of(&buffer[..len]) {
+                self.is_for_others_too(&header, rest);
+                self.answer(header, &mut buffer, len);
+            }
+        }
+        Ok(())
     }
 
     /// Waits for the next request by sleeping.
@@ -154,25 +164,38 @@ impl<V: Vfs> Session<V> {
         }
     }
 
-    /// Waits for the next request, awake at first if that is likely to be worth it.
-    fn following(
-        &self,
-        turn: &Turn<'_>,
+    /// Looks for the next request without sleeping.
+    fn look(&self, buffer: &mut [u8]) -> rustix::io::Result<Option<usize>> {
+        loop {
+            if let Some(len) = self.device.receive(buffer)? {
+                return Ok(Some(len));
+            }
+            if !self.is_busy.load(Ordering::Relaxed) || self.idle_ns() >= LOOK_FOR_NS {
+                return Ok(None);
+            }
+            std::hint::spin_loop();
+        }
+    }
+
+    /// Waits for the next request; `None` if there will be none. Whoever has just answered
+    /// stays awake at first if that is likely to be worth it, whosever turn it is: who
+    /// waits for a long answer asks on when it is there.
+    fn following<'a>(
+        &'a self,
+        turn: &mut Option<Turn<'a>>,
         buffer: &mut [u8],
         can_look: bool,
-    ) -> rustix::io::Result<usize> {
-        if let Some(len) = self.device.receive(buffer)? {
-            return Ok(len);
+    ) -> rustix::io::Result<Option<usize>> {
+        if can_look && let Some(len) = self.look(buffer)? {
+            return Ok(Some(len));
         }
-        while can_look && self.is_busy.load(Ordering::Relaxed) && self.idle_ns() < LOOK_FOR_NS {
-            std::hint::spin_loop();
-            if let Some(len) = self.device.receive(buffer)? {
-                return Ok(len);
-            }
+        let turn = turn.get_or_insert_with(|| self.turns.take());
+        if self.is_over.load(Ordering::Acquire) {
+            return Ok(None);
         }
         let len = self.next(turn, buffer)?;
         self.is_busy.store(self.idle_ns() < SOON_NS, Ordering::Relaxed);
-        Ok(len)
+        Ok(Some(len))
     }
 
     fn time_ns(&self) -> u64 {

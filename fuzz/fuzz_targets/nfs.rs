@@ -6,7 +6,7 @@
 use libfuzzer_sys::fuzz_target;
 use std::cell::RefCell;
 use tgcryptfs_nfs::fuzz::{Target, stream};
-use tgcryptfs_vfs::model::{ManualClock, ModelFs};
+use vfs::model::{ManualClock, ModelFs};
 
 type Server = Target<ModelFs>;
 

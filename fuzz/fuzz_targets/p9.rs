@@ -6,7 +6,7 @@
 use libfuzzer_sys::fuzz_target;
 use std::sync::Arc;
 use tgcryptfs_p9::{Bounds, Export, fuzz};
-use tgcryptfs_vfs::model::{ManualClock, ModelFs};
+use vfs::model::{ManualClock, ModelFs};
 
 fuzz_target!(|input: &[u8]| {
     let fs = Arc::new(ModelFs::new(ManualClock::new(1_800_000_000).ticking()));

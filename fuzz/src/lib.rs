@@ -1,6 +1,8 @@
 //! What the fuzz targets share: fixed keys, and the properties of decoders.
 
+use std::path::Path;
 use std::sync::LazyLock;
+use tempfile::TempDir;
 use tgcryptfs::codec::{Reader, Result as DecodeResult, Writer};
 use tgcryptfs::crypto::{
     Epoch, EpochKeys, EpochSecret, Key32, MasterKey, NamespaceId, NamespaceKeys, VaultId,
@@ -24,6 +26,16 @@ pub static EPOCH_KEYS: LazyLock<EpochKeys> =
 
 /// A clock that stands and randomness that repeats.
 pub static ENV: LazyLock<Env> = LazyLock::new(|| Env::simulated(6).0);
+
+/// A directory that is gone when it is dropped: in memory, where there is such a place.
+pub fn scratch_dir() -> TempDir {
+    let memory = Path::new("/dev/shm");
+    match memory.is_dir() {
+        true => tempfile::tempdir_in(memory),
+        false => tempfile::tempdir(),
+    }
+    .expect("a directory can be made")
+}
 
 /// Checks that what `decode` accepts is the one encoding of what it answers.
 pub fn canonical<T, E>(

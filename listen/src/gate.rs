@@ -23,8 +23,8 @@ pub(crate) enum Refusal {
 }
 
 impl Refusal {
-    /// Every reason.
-    pub(crate) const ALL: [Self; 4] = [Self::NotAllowed, Self::Full, Self::PeerFull, Self::TooFast];
+    /// How many reasons there are.
+    pub(crate) const COUNT: usize = Self::TooFast as usize + 1;
 
     /// For the log.
     pub(crate) fn text(self) -> &'static str {

@@ -15,7 +15,8 @@ mod server;
 
 pub(super) use client::Client;
 pub(super) use protocol::{EventSink, NoResult, Request, read_events};
-pub(super) use record::{MountRecord, all_mounts};
+pub use record::MountRecord;
+pub(super) use record::all_mounts;
 pub(super) use server::Server;
 
 use rustix::fs::{Mode, OFlags};

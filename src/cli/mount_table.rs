@@ -18,7 +18,7 @@ pub(super) const NFS_PATH_START: &str = "/tgcryptfs-";
 
 /// What lies at a mount point, on top.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Mounted {
+pub enum Mounted {
     /// Nothing is mounted there.
     Nothing,
     /// One of ours, through FUSE.
@@ -71,7 +71,9 @@ fn rows(table: &[u8]) -> impl Iterator<Item = Row<'_>> {
     })
 }
 
-fn find(table: &[u8], path: &Path) -> Mounted {
+/// What a table in the kernel's form says is mounted at `path`.
+#[must_use]
+pub fn find(table: &[u8], path: &Path) -> Mounted {
     // Later lines lie on top of earlier ones.
     let top = rows(table).filter(|row| row.at == path).last();
     top.map_or(Mounted::Nothing, |row| row.mounted())

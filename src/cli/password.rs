@@ -150,7 +150,7 @@ fn is_stdin(path: &Path) -> bool {
 }
 
 /// The first line of a stream, without its end.
-fn first_line(stream: impl Read) -> Result<Zeroizing<String>> {
+pub fn first_line(stream: impl Read) -> Result<Zeroizing<String>> {
     // One allocation that never grows: growing would leave a copy behind.
     let mut bytes = Zeroizing::new(Vec::with_capacity(STREAM_SIZE_MAX as usize + 32));
     let advice = "send the password on standard input";
@@ -162,10 +162,7 @@ fn first_line(stream: impl Read) -> Result<Zeroizing<String>> {
 }
 
 /// Writes a credential for the daemon's end of a pipe: its kind, a newline, its bytes.
-pub(super) fn hand_over(
-    credential: &Credential,
-    pipe: &mut impl std::io::Write,
-) -> std::io::Result<()> {
+pub fn hand_over(credential: &Credential, pipe: &mut impl std::io::Write) -> std::io::Result<()> {
     let code;
     let (kind, bytes) = match credential {
         Credential::Passphrase(text) => ("passphrase", text.as_bytes()),
@@ -181,7 +178,7 @@ pub(super) fn hand_over(
 }
 
 /// Reads what [`hand_over`] wrote, to the end of the pipe.
-pub(super) fn take_over(pipe: impl Read) -> Result<Credential> {
+pub fn take_over(pipe: impl Read) -> Result<Credential> {
     // As in `first_line`: the buffer never grows.
     let mut bytes = Zeroizing::new(Vec::with_capacity(2 * STREAM_SIZE_MAX as usize));
     let advice = "start the mount again: the password did not arrive";

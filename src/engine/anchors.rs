@@ -46,6 +46,28 @@ impl Anchors {
         Ok(Self { membership, logs })
     }
 
+    /// The bytes of the file: sealed for one machine in one namespace.
+    #[must_use]
+    pub fn seal(&self, key: &Key32, place: (MachineId, NamespaceId), env: &Env) -> Vec<u8> {
+        let mut bytes = [&MAGIC[..], &[VERSION]].concat();
+        let (nonce, plain) = (env.random_array(), self.encode());
+        AeadKey::new(key).seal_onto(&nonce, &aad(place), &plain, &mut bytes);
+        bytes
+    }
+
+    /// Reads what [`Self::seal`] made for the same place.
+    pub fn open(
+        key: &Key32,
+        place: (MachineId, NamespaceId),
+        bytes: &[u8],
+    ) -> std::result::Result<Self, DecodeError> {
+        let mut r = Reader::new(bytes);
+        let is_ours = r.array::<8>("magic")? == *MAGIC && r.u8("version")? == VERSION;
+        let sealed = if is_ours { r.rest() } else { &[] };
+        let plain = AeadKey::new(key).open_copy(&aad(place), sealed);
+        Self::decode(&plain.unwrap_or_default())
+    }
+
     /// The end of one log.
     pub(super) fn of(&self, machine: MachineId, incarnation: Incarnation) -> Option<&Dep> {
         self.logs.iter().find(|end| (end.machine, end.incarnation) == (machine, incarnation))
@@ -75,13 +97,16 @@ impl Anchors {
     }
 }
 
+fn aad((machine, namespace): (MachineId, NamespaceId)) -> Vec<u8> {
+    [&b"tgcryptfs/v1/anchors"[..], &machine.0, &namespace.0].concat()
+}
+
 /// The anchors on the local disk.
 #[derive(Debug)]
 pub(super) struct AnchorFile {
     path: PathBuf,
     key: Key32,
-    machine: MachineId,
-    namespace: NamespaceId,
+    place: (MachineId, NamespaceId),
     env: Env,
     /// What the file says; `None` if there is no file.
     pub(super) saved: Option<Anchors>,
@@ -99,28 +124,15 @@ impl AnchorFile {
         let mut file = Self {
             path: state_dir.join("anchors"),
             key: master.machine_key(identity.machine),
-            machine: identity.machine,
-            namespace,
+            place: (identity.machine, namespace),
             env: env.clone(),
             saved: None,
         };
         if let Some(bytes) = read_if_there(&file.path)? {
-            let parsed = file.parse(&bytes).map_err(|_| Error::Anchors { path: file.path.clone() });
-            file.saved = Some(parsed?);
+            let opened = Anchors::open(&file.key, file.place, &bytes);
+            file.saved = Some(opened.map_err(|_| Error::Anchors { path: file.path.clone() })?);
         }
         Ok(file)
-    }
-
-    fn aad(&self) -> Vec<u8> {
-        [&b"tgcryptfs/v1/anchors"[..], &self.machine.0, &self.namespace.0].concat()
-    }
-
-    fn parse(&self, bytes: &[u8]) -> std::result::Result<Anchors, DecodeError> {
-        let mut r = Reader::new(bytes);
-        let is_ours = r.array::<8>("magic")? == *MAGIC && r.u8("version")? == VERSION;
-        let sealed = if is_ours { r.rest() } else { &[] };
-        let plain = AeadKey::new(&self.key).open_copy(&self.aad(), sealed);
-        Anchors::decode(&plain.unwrap_or_default())
     }
 
     /// Replaces the file; what it says is on stable storage afterwards.
@@ -128,10 +140,7 @@ impl AnchorFile {
         if self.saved.as_ref() == Some(&anchors) {
             return Ok(());
         }
-        let mut bytes = [&MAGIC[..], &[VERSION]].concat();
-        let (nonce, plain) = (self.env.random_array(), anchors.encode());
-        AeadKey::new(&self.key).seal_onto(&nonce, &self.aad(), &plain, &mut bytes);
-        write_durably(&self.path, &bytes)?;
+        write_durably(&self.path, &anchors.seal(&self.key, self.place, &self.env))?;
         self.saved = Some(anchors);
         Ok(())
     }

@@ -130,9 +130,14 @@ impl Call<'_> {
             self.state.record(vec![op], now);
             return Ok(());
         };
-        // What has no name any more is nobody else's business.
-        let is_nameless = self.state.cached_slot(ino).is_some_and(|slot| slot.is_nameless());
-        self.state.record(if is_nameless { vec![] } else { vec![op] }, now);
+        let sets_only_mtime =
+            matches!(op, Op::SetAttr { mode: None, uid: None, gid: None, atime: None, .. });
+        // What has no name any more is nobody else's business, and the op that tells of
+        // new content brings the times of that moment along.
+        let is_told = self.state.cached_slot(ino).is_some_and(|slot| {
+            slot.is_nameless() || (sets_only_mtime && slot.will_tell_of_content())
+        });
+        self.state.record(if is_told { vec![] } else { vec![op] }, now);
         Ok(())
     }
 

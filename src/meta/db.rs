@@ -17,11 +17,11 @@ use crate::crypto::secret::Key32;
 use crate::env::Env;
 use parking_lot::Mutex;
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, TransactionBehavior};
-use seal::RowSeal;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use schema::{Key, Table};
+pub use seal::RowSeal;
 
 /// Why the local database cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -127,8 +127,12 @@ impl Db {
         if rusqlite::version_number() < 3_051_003 {
             return Err(Error::OldSqlite { found: rusqlite::version() });
         }
-        wal::write_again(&path).map_err(|source| Error::Io { path: path.clone(), source })?;
         let sqlite = |source| Error::Sqlite { path: path.clone(), source };
+        if !path.exists() {
+            // SQLite removes a log that is there before its database.
+            schema::prepare(&Connection::open(&path).map_err(sqlite)?, &path)?;
+        }
+        wal::prepare(&path).map_err(|source| Error::Io { path: path.clone(), source })?;
         let writer = Connection::open(&path).map_err(sqlite)?;
         schema::prepare(&writer, &path)?;
         let salt = env.random_array::<16>();

@@ -55,7 +55,9 @@ impl DentKey {
         bytes
     }
 
-    pub(super) fn from_bytes(bytes: &[u8]) -> Option<Self> {
+    /// Reads the database key.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let (parent, hash) = bytes.split_first_chunk::<8>()?;
         Some(Self { parent: u64::from_be_bytes(*parent), hash: hash.try_into().ok()? })
     }
@@ -123,6 +125,13 @@ impl Slot {
 
     fn is_droppable(&self) -> bool {
         !self.is_dirty && !self.is_frozen && self.opens == 0
+    }
+
+    /// Whether a commit that has not begun yet will tell others of new content.
+    #[must_use]
+    pub fn will_tell_of_content(&self) -> bool {
+        self.file.as_ref().is_some_and(|file| !file.current.is_empty())
+            || (self.has_patches && !self.is_frozen)
     }
 
     /// Whether no name leads to it any more.

@@ -58,7 +58,8 @@ pub(crate) fn unique_id(path: &Path) -> Option<u64> {
     (seen.stx_mask & unique.bits() != 0).then_some(seen.stx_mnt_id)
 }
 
-fn parse(text: &[u8]) -> Vec<Row> {
+/// The rows of a table; lines that are none are passed over.
+pub(crate) fn parse(text: &[u8]) -> Vec<Row> {
     text.split(|&byte| byte == b'\n').filter_map(parse_line).collect()
 }
 

@@ -6,9 +6,17 @@ use crate::session::Request;
 use crate::wire::{Arguments, Body, Malformed, Opcode, SYNC_DATA};
 use vfs::Vfs;
 
+/// Longest read, bytes: a kernel asks for 256 pages at most, of 64 KiB where they are
+/// largest.
+const READ_LEN_MAX: u32 = 256 * (64 << 10);
+
 impl<V: Vfs> Service<V> {
     pub(super) fn read(&self, asking: Asking, mut rest: Arguments<'_>) -> Result<(), Malformed> {
         let (handle, offset, len) = (rest.u64()?, rest.u64()?, rest.u32()?);
+        if len > READ_LEN_MAX {
+            asking.reply.refuse(libc::EINVAL);
+            return Ok(());
+        }
         self.ask(
             asking,
             move |core, who| async move { core.read(&who, handle, offset, len).await },

@@ -13,7 +13,7 @@ const RECORD_NAME: &str = "mount.json";
 
 /// A mount as its daemon describes it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(in crate::cli) struct MountRecord {
+pub struct MountRecord {
     /// Where it is mounted, if it is.
     pub(in crate::cli) mount_point: Option<PathBuf>,
     /// Where it is served, if it is.
@@ -39,7 +39,7 @@ impl MountRecord {
         let temporary = run_dir.join("mount.json.new");
         let mut options = OpenOptions::new();
         options.write(true).create(true).truncate(true).mode(0o600);
-        options.open(&temporary)?.write_all(&serde_json::to_vec(self)?)?;
+        options.open(&temporary)?.write_all(&self.encode()?)?;
         std::fs::rename(&temporary, run_dir.join(RECORD_NAME))
     }
 
@@ -49,10 +49,20 @@ impl MountRecord {
         drop(std::fs::remove_file(run_dir.join(RECORD_NAME)));
     }
 
+    /// The bytes of the file.
+    pub fn encode(&self) -> io::Result<Vec<u8>> {
+        Ok(serde_json::to_vec(self)?)
+    }
+
+    /// Reads them; `None` if they are no record.
+    #[must_use]
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        serde_json::from_slice(bytes).ok()
+    }
+
     /// Reads the record, whether or not its daemon still runs.
     pub(in crate::cli) fn read(run_dir: &Path) -> Option<Self> {
-        let bytes = std::fs::read(run_dir.join(RECORD_NAME)).ok()?;
-        serde_json::from_slice(&bytes).ok()
+        Self::decode(&std::fs::read(run_dir.join(RECORD_NAME)).ok()?)
     }
 }
 

@@ -16,6 +16,9 @@ const WRITER_CACHE_KIB: i64 = 32 << 10;
 /// kernel remembers the rest, once for all of them.
 pub(super) const READER_CACHE_KIB: i64 = 8 << 10;
 
+/// Pages that are logged before they are written to their places.
+pub(super) const LOG_PAGES: i64 = 4096;
+
 const CREATE: &str = "
 CREATE TABLE session (id INTEGER PRIMARY KEY, salt BLOB NOT NULL) STRICT;
 CREATE TABLE single  (k INTEGER PRIMARY KEY, v BLOB NOT NULL) STRICT;
@@ -222,7 +225,7 @@ pub(super) fn prepare(connection: &Connection, path: &Path) -> Result<()> {
         connection.pragma_update(None, "journal_mode", "WAL")?;
         // A commit that returned has to survive a power cut.
         connection.pragma_update(None, "synchronous", "FULL")?;
-        connection.pragma_update(None, "wal_autocheckpoint", 4096)?;
+        connection.pragma_update(None, "wal_autocheckpoint", LOG_PAGES)?;
         connection.pragma_update(None, "journal_size_limit", 64 << 20)
     };
     if tables > 0 {

@@ -15,7 +15,7 @@ use std::collections::HashMap;
 const SESSION_LEN: usize = 4;
 
 /// Seals and opens rows.
-pub(super) struct RowSeal {
+pub struct RowSeal {
     keys: HashMap<u32, AeadKey>,
     session: u32,
     env: Env,
@@ -28,7 +28,9 @@ impl std::fmt::Debug for RowSeal {
 }
 
 impl RowSeal {
-    pub(super) fn new(key: &Key32, sessions: &[(i64, Vec<u8>)], session: i64, env: Env) -> Self {
+    /// With the `sessions` of a file, number and salt, of which `session` is this one.
+    #[must_use]
+    pub fn new(key: &Key32, sessions: &[(i64, Vec<u8>)], session: i64, env: Env) -> Self {
         let prk = kdf::extract(b"tgcryptfs/v1/database", key.expose());
         let keys = sessions
             .iter()
@@ -51,7 +53,9 @@ impl RowSeal {
         aad
     }
 
-    pub(super) fn seal(&self, table: Table, key: Key<'_>, plain: &[u8]) -> Vec<u8> {
+    /// Seals a row for its place.
+    #[must_use]
+    pub fn seal(&self, table: Table, key: Key<'_>, plain: &[u8]) -> Vec<u8> {
         let mut sealed = Vec::with_capacity(SESSION_LEN + plain.len() + 28);
         sealed.extend_from_slice(&self.session.to_le_bytes());
         let nonce = self.env.random_array();
@@ -61,7 +65,8 @@ impl RowSeal {
         sealed
     }
 
-    pub(super) fn open(&self, table: Table, key: Key<'_>, sealed: &[u8]) -> Result<Vec<u8>> {
+    /// Opens a row that was sealed for this place by any session of the file.
+    pub fn open(&self, table: Table, key: Key<'_>, sealed: &[u8]) -> Result<Vec<u8>> {
         let broken = || Error::Seal { table: table.name() };
         let (session, sealed) = sealed.split_first_chunk::<SESSION_LEN>().ok_or_else(broken)?;
         let key_of = self.keys.get(&u32::from_le_bytes(*session)).ok_or_else(broken)?;

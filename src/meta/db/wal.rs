@@ -1,4 +1,8 @@
-//! The database's write-ahead log, before it is read again.
+//! The database's write-ahead log, before SQLite opens it.
+//!
+//! It gets all the room it will need: a sync of a file that grows makes the file system
+//! write a journal of its own, and takes three times as long. What is there of it already
+//! is written again.
 //!
 //! A run that ended may have had a sync of the log fail. What the disk did not take then
 //! is still read from memory, and no later sync of the same file would write it: SQLite
@@ -12,39 +16,68 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+/// Room for as many pages as are logged before they go to their places, with what the
+/// log has in front of each.
+const ROOM: usize = super::schema::LOG_PAGES as usize * (4096 + 24) + (64 << 10);
+
 fn beside(database: &Path, ending: &str) -> PathBuf {
     let mut path = database.as_os_str().to_owned();
     path.push(ending);
     path.into()
 }
 
-/// Makes durable what is there of the log of `database`; nobody has it open.
-pub(super) fn write_again(database: &Path) -> io::Result<()> {
-    let (log, new) = (beside(database, "-wal"), beside(database, "-wal.new"));
-    let mut old = match File::open(&log) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-        old => old?,
+/// Makes durable what is there of the log of `database`, and room behind it; nobody has
+/// it open.
+pub(super) fn prepare(database: &Path) -> io::Result<()> {
+    let log = beside(database, "-wal");
+    let old = match File::open(&log) {
+        Err(error) if error.kind() == ErrorKind::NotFound => None,
+        old => Some(old?),
     };
+    match write_anew(&log, old.as_ref(), ROOM) {
+        // It will do without; whether anything can be written is not for here to say.
+        Err(error) if old.is_none() => {
+            log::debug!("no room is made for the log of the database: {error}");
+            Ok(())
+        }
+        Err(error) if error.kind() == ErrorKind::StorageFull => write_anew(&log, old.as_ref(), 0),
+        done => done,
+    }
+}
+
+fn write_anew(log: &Path, old: Option<&File>, room: usize) -> io::Result<()> {
+    let new = beside(log, ".new");
     let mut options = File::options();
     let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&new)?;
-    copy(&mut old, &mut file).and_then(|()| file.sync_all()).inspect_err(|_| {
+    copy(old, &mut file, room).and_then(|()| file.sync_all()).inspect_err(|_| {
         // It may be what fills the disk.
         let _ = fs::remove_file(&new);
     })?;
-    fs::rename(&new, &log)?;
+    fs::rename(&new, log)?;
     sync_dir(&File::open(log.parent().unwrap_or(Path::new("/")))?)
 }
 
 /// Through memory: the kernel's own copying may share what is on the disk instead of
-/// what is read.
-fn copy(from: &mut File, to: &mut File) -> io::Result<()> {
+/// what is read. Zeros follow, which are no frames of the log, until it is `room` long.
+fn copy(from: Option<&File>, to: &mut File, room: usize) -> io::Result<()> {
     let mut buffer = vec![0; 1 << 20];
-    loop {
+    let mut done = 0;
+    while let Some(mut from) = from {
         match from.read(&mut buffer)? {
-            0 => return Ok(()),
-            len => to.write_all(&buffer[..len])?,
+            0 => break,
+            len => {
+                to.write_all(&buffer[..len])?;
+                done += len;
+            }
         }
     }
+    buffer.fill(0);
+    while done < room {
+        let len = buffer.len().min(room - done);
+        to.write_all(&buffer[..len])?;
+        done += len;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -56,13 +89,15 @@ mod tests {
         use std::os::unix::fs::MetadataExt;
         let dir = tempfile::tempdir().unwrap();
         let (database, log) = (dir.path().join("db"), dir.path().join("db-wal"));
-        write_again(&database).unwrap();
-        assert!(!log.exists());
+        prepare(&database).unwrap();
+        assert_eq!(fs::read(&log).unwrap(), vec![0; ROOM]);
         fs::write(&log, vec![7; 3_000_000]).unwrap();
         let before = fs::metadata(&log).unwrap().ino();
         let kept = File::open(&log).unwrap();
-        write_again(&database).unwrap();
-        assert_eq!(fs::read(&log).unwrap(), vec![7; 3_000_000]);
+        prepare(&database).unwrap();
+        let (room, old) = fs::read(&log).map(|mut all| (all.split_off(3_000_000), all)).unwrap();
+        assert_eq!(old, vec![7; 3_000_000]);
+        assert_eq!(room, vec![0; ROOM - 3_000_000]);
         assert_ne!(fs::metadata(&log).unwrap().ino(), before);
         drop(kept);
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
