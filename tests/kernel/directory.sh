@@ -1,3 +1,4 @@
+#!/bin/busybox sh
 # shellcheck shell=busybox disable=SC2016
 # A directory of COUNT files, which one client lists while a second one creates and
 # removes others there: each that was there throughout is listed once.

@@ -1,3 +1,4 @@
+#!/bin/busybox sh
 # shellcheck shell=busybox disable=SC2016
 # What programs do with files, one thing at a time, by the commands that do it.
 . "${0%/*}/common.sh"

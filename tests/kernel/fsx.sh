@@ -1,3 +1,4 @@
+#!/bin/busybox sh
 # shellcheck shell=busybox
 # Random operations on one file, beside a copy in memory: COUNT of them in small files,
 # and in large ones. FSX is the program.

@@ -1,3 +1,4 @@
+#!/bin/busybox sh
 # shellcheck shell=busybox disable=SC2016
 # A repository, which the host made: cloned onto the mount, checked, changed, packed, and
 # cloned from there again.

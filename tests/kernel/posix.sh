@@ -1,3 +1,4 @@
+#!/bin/busybox sh
 # shellcheck shell=busybox
 # pjdfstest: what system calls do, and for whom. Of its 398 cases those fail that are
 # named here, and no others; docs/SEMANTICS.md explains each. PJDFSTEST is the program.

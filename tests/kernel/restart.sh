@@ -1,3 +1,4 @@
+#!/bin/busybox sh
 # shellcheck shell=busybox disable=SC2016
 # `kill -9` of the server, KILLS times, under a client that writes and fsyncs. What was
 # fsynced is there. Over NFS nobody notices more than a pause; 9P knows no second

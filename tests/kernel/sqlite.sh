@@ -1,3 +1,4 @@
+#!/bin/busybox sh
 # shellcheck shell=busybox disable=SC2016
 # A database, in each kind of journal. The shared memory of a write-ahead log must be
 # mapped, for which the 9P client needs a cache.
