@@ -165,7 +165,12 @@ impl<S: Serve> Acceptor<S> {
     fn run(self) {
         while !self.is_stopped(true, None) {
             match self.endpoint.accept() {
-                Ok((stream, peer)) => self.enter(stream, peer),
+                Ok((stream, peer)) => {
+                    // Whatever goes wrong with one connection, others can still come.
+                    if catch_unwind(AssertUnwindSafe(|| self.enter(stream, peer))).is_err() {
+                        log::error!("a connection was lost by a panic before it began");
+                    }
+                }
                 Err(error) if is_passing(&error) => {}
                 Err(error) => {
                     // The listener stays ready while it cannot accept: do not spin.

@@ -58,10 +58,15 @@ pub(crate) fn start(policy: Policy) -> (Listener, Arc<Echo>) {
 
 /// A connection from 127.0.0.`last`.
 pub(crate) fn connect_from(last: u8, to: SocketAddr) -> TcpStream {
-    let fd = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
-    bind(&fd, &SocketAddr::from((Ipv4Addr::new(127, 0, 0, last), 0))).unwrap();
-    connect(&fd, &to).unwrap();
-    TcpStream::from(fd)
+    try_connect_from(last, to).unwrap()
+}
+
+/// The same; it may be reset before it is made.
+pub(crate) fn try_connect_from(last: u8, to: SocketAddr) -> std::io::Result<TcpStream> {
+    let fd = socket(AddressFamily::INET, SocketType::STREAM, None)?;
+    bind(&fd, &SocketAddr::from((Ipv4Addr::new(127, 0, 0, last), 0)))?;
+    connect(&fd, &to)?;
+    Ok(TcpStream::from(fd))
 }
 
 /// Whether the server answers.
