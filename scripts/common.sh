@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# What scripts/posix, scripts/kernel-clients and scripts/kernel-mounts share: programs that
-# others wrote, how they are installed, and what they are asked to do. They source it.
+# What scripts/posix and scripts/kernel-clients share: programs that others wrote, and how
+# they are installed. Both source it.
 
 export PATH="$PATH:${CARGO_HOME:-${HOME:-/root}/.cargo}/bin:/usr/sbin:/sbin"
 target=${CARGO_TARGET_DIR:-$PWD/target}

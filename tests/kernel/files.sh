@@ -50,7 +50,7 @@ check git 'git init -q g && cd g && git config user.email a@b && git config user
 
 check mode-for-others 'echo secret >p; chmod 644 p; as 1000 cat p && chmod 600 p && ! as 1000 cat p'
 check owner 'mkdir pub; chmod 1777 pub; as 1000 touch pub/u && is "$(stat -c %u:%g pub/u)" 1000:1000'
-check sticky-directory '! as 1001 rm pub/u && [ -e pub/u ] && as 1000 rm pub/u'
+check sticky-directory '! as 1001 rm -f pub/u && [ -e pub/u ] && as 1000 rm pub/u'
 check set-user-id-is-dropped 'as 1000 sh -c "echo 1 >pub/s; chmod 4755 pub/s; echo 2 >>pub/s" && is "$(stat -c %a pub/s)" 755'
 
 if [ "$PROTOCOL" = 9p ]; then

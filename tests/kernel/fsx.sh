@@ -13,7 +13,7 @@ flen = $1
 max = $2
 [weights]
 close_open = 1
-invalidate = 1
+invalidate = $(($3 > 0))
 read = 10
 write = 10
 mapread = $3

@@ -12,7 +12,7 @@ is_mounted() { grep -q ' nfs ' /proc/mounts; }
 as_user() { setpriv --reuid=1000 --regid=1000 --clear-groups "$@"; }
 soon() { for _ in $(seq 40); do "$@" && return; sleep 0.25; done; return 1; }
 not() { ! "$@"; }
-has_ended() { soon not pgrep -f -e --daemon-child; }
+has_ended() { soon not pgrep -f -- --daemon-child; }
 kill_daemon() { kill -9 "$(status pid)" $1; sleep 0.5; }
 export -f status is_mounted as_user soon not has_ended kill_daemon
 
