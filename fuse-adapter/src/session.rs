@@ -48,6 +48,8 @@ pub(crate) struct Session<V: Vfs> {
     /// How long requests of each kind take, on average of the last few, nanoseconds.
     expected_ns: [AtomicU64; OPCODES_MAX],
     started: Instant,
+    /// Whether somebody looks for the next request without sleeping.
+    is_looking: AtomicBool,
     /// Set when no more requests will come.
     is_over: AtomicBool,
     buffer_len: usize,
@@ -66,6 +68,7 @@ impl<V: Vfs> Session<V> {
             answered_ns: AtomicU64::new(0),
             expected_ns: std::array::from_fn(|_| AtomicU64::new(0)),
             started: now(),
+            is_looking: AtomicBool::new(false),
             is_over: AtomicBool::new(false),
             buffer_len,
         };
@@ -164,17 +167,25 @@ impl<V: Vfs> Session<V> {
         }
     }
 
-    /// Looks for the next request without sleeping.
-    fn look(&self, buffer: &mut [u8]) -> rustix::io::Result<Option<usize>> {
-        loop {
-            if let Some(len) = self.device.receive(buffer)? {
-                return Ok(Some(len));
+    /// Looks for the next request without sleeping, one thread at a time. What goes wrong
+    /// is for whoever has the turn to find.
+    fn look(&self, buffer: &mut [u8]) -> Option<usize> {
+        if self.is_looking.swap(true, Ordering::Acquire) {
+            return None;
+        }
+        let found = loop {
+            match self.device.receive(buffer) {
+                Ok(Some(len)) => break Some(len),
+                Err(_) => break None,
+                Ok(None) => {}
             }
             if !self.is_busy.load(Ordering::Relaxed) || self.idle_ns() >= LOOK_FOR_NS {
-                return Ok(None);
+                break None;
             }
             std::hint::spin_loop();
-        }
+        };
+        self.is_looking.store(false, Ordering::Release);
+        found
     }
 
     /// Waits for the next request; `None` if there will be none. Whoever has just answered
@@ -186,7 +197,7 @@ impl<V: Vfs> Session<V> {
         buffer: &mut [u8],
         can_look: bool,
     ) -> rustix::io::Result<Option<usize>> {
-        if can_look && let Some(len) = self.look(buffer)? {
+        if can_look && let Some(len) = self.look(buffer) {
             return Ok(Some(len));
         }
         let turn = turn.get_or_insert_with(|| self.turns.take());

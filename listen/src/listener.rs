@@ -223,8 +223,10 @@ impl<S: Serve> Acceptor<S> {
     fn server_of(&self, peer: &Peer, stream: &Stream) -> Option<SocketAddr> {
         let (Peer::Tcp { addr, .. }, Stream::Tcp(stream)) = (peer, stream) else { return None };
         let server = stream.local_addr().ok().filter(|_| self.shared.policy.peer_uids)?;
-        // Whoever comes from the address it connects to is on this machine too.
-        let is_here = addr.ip().to_canonical().is_loopback() || addr.ip() == server.ip();
+        // Whoever comes from the address it connects to is on this machine too, and so is
+        // whoever reaches a loopback address, whatever address it comes from.
+        let (from, to) = (addr.ip().to_canonical(), server.ip().to_canonical());
+        let is_here = from.is_loopback() || to.is_loopback() || from == to;
         is_here.then_some(server)
     }
 }

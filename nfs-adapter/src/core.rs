@@ -7,7 +7,9 @@ use std::fmt::Debug;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
-use vfs::{At, Attr, Context, Cred, Dac, ErrorKind, Ino, Limits, OpId, Result, Vfs};
+use vfs::{
+    At, Attr, Context, Cred, Dac, ErrorKind, Ino, Limits, OpId, Result, Scope, Stability, Vfs,
+};
 
 /// The status of what worked, in both programs.
 pub(crate) const OK: u32 = 0;
@@ -87,6 +89,14 @@ impl<V: Vfs> Core<V> {
     /// Refuses a change of what may not be changed.
     pub(crate) fn may_change(&self) -> Result<()> {
         if self.export.read_only { Err(ErrorKind::ReadOnly.into()) } else { Ok(()) }
+    }
+
+    /// Has a change survive a crash before it is answered (RFC 1813 §4.7): clients do not
+    /// ask for it again, and rely on files that they were told are there.
+    pub(crate) async fn kept<T>(&self, ask: &Ask, changed: Result<T>) -> Result<T> {
+        let told = changed?;
+        self.fs.sync(ask.context(), Scope::Volume, Stability::Journaled).await?;
+        Ok(told)
     }
 
     /// Attributes of what an answer is about, if they can be had.

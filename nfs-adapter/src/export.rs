@@ -69,6 +69,9 @@ impl Export {
     /// As whom a caller acts.
     pub(crate) fn cred(&self, peer: &Peer, claim: Claim) -> Result<Cred, Refusal> {
         let Claim::User { uid, gid, groups } = claim else {
+            if self.only_user.is_some() {
+                return Err(Refusal::WeakCredential);
+            }
             return Ok(self.squash.apply(Cred::user(NOBODY, NOBODY)));
         };
         if uid != 0 && self.only_user.is_some_and(|only| only != uid) {
@@ -77,7 +80,7 @@ impl Export {
         let is_partial = groups.len() >= GROUPS_MAX;
         let groups = if is_partial { Groups::Partial(groups) } else { Groups::Known(groups) };
         let claimed = Cred { uid, gid: Some(gid), groups };
-        if !self.match_peer_uid || !peer.is_loopback() {
+        if !self.match_peer_uid {
             return Ok(self.squash.apply(claimed));
         }
         match peer.uid() {
@@ -264,7 +267,8 @@ mod tests {
         let path = Peer::Unix { uid: 1000, gid: 100, pid: None };
         assert_eq!(ask(&path, 1000), Ok(cred(1000, 100, &[])));
         assert_eq!(ask(&path, 0), Err(Refusal::WeakCredential));
-        assert_eq!(ask(&at("10.0.0.1:700", None), 0), Ok(cred(0, 50, &[0])), "far away");
+        // A program of this machine may come from any of its addresses.
+        assert_eq!(ask(&at("10.0.0.1:700", None), 0), Err(Refusal::WeakCredential), "unknown");
         assert_eq!(strict.cred(&local(Some(1000)), Claim::Nobody), Ok(cred(NOBODY, NOBODY, &[])));
     }
 

@@ -38,8 +38,8 @@
 //! A write that is answered as stable, and a `COMMIT`, mean [`Export::fsync`]. Other
 //! writes say truthfully that they are not yet safe, and their verifier is the file
 //! system's own: it changes when any of them may have been lost, and clients then send
-//! them again. Creating, renaming and removing are as safe as the file system makes them
-//! at once; `COMMIT` of a directory makes sure.
+//! them again. Creating, renaming, removing and setting attributes are answered once they
+//! survive a crash.
 //!
 //! # Calls that arrive twice
 //!

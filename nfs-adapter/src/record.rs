@@ -51,6 +51,10 @@ impl Record<'_> {
             Self::Small { bytes, .. } => {
                 Bytes::copy_from_slice(bytes.get(part).unwrap_or_default())
             }
+            // Little data would keep all of the buffer in memory.
+            Self::Large(lent) if part.len() < lent.as_ref().len() / 2 => {
+                Bytes::copy_from_slice(lent.as_ref().get(part).unwrap_or_default())
+            }
             Self::Large(lent) => lent.into_bytes(part),
         }
     }

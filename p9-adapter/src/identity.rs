@@ -18,6 +18,8 @@ pub(crate) struct Identity {
     cred: Cred,
     /// Whether the group that comes with a request to create something is believed.
     takes_group: bool,
+    /// What becomes of the group of the superuser, if it is squashed.
+    root_group: Option<u32>,
 }
 
 impl Identity {
@@ -25,13 +27,13 @@ impl Identity {
     ///
     /// * On a Unix socket the kernel knows who connected: root may be anybody, others
     ///   only themselves.
-    /// * So over TCP from this machine, with [`Export::match_peer_uid`].
-    /// * Anybody else is believed: whoever can send packets can also lie.
+    /// * So over TCP, with [`Export::match_peer_uid`]: only programs of this machine.
+    /// * Without that, everybody is believed: whoever can send packets can also lie.
     pub(crate) fn claimed(export: &Export, peer: &Peer, uid: u32, user: &[u8]) -> Result<Self> {
         let asked = if uid == NO_ID { uid_of(user) } else { Some(uid) };
         let known = match *peer {
             Peer::Unix { uid, gid, .. } => Some((uid, Some(gid))),
-            Peer::Tcp { uid, .. } if export.match_peer_uid && peer.is_loopback() => {
+            Peer::Tcp { uid, .. } if export.match_peer_uid => {
                 Some((uid.ok_or(ErrorKind::Permission)?, None))
             }
             Peer::Tcp { .. } => None,
@@ -47,7 +49,11 @@ impl Identity {
             _ => (uid, gid, takes_group),
         };
         let cred = Cred { uid, gid, groups: Groups::Partial(Box::new([])) };
-        Ok(Self { cred, takes_group })
+        let root_group = match export.squash {
+            Squash::Root { gid, .. } => Some(gid),
+            _ => None,
+        };
+        Ok(Self { cred, takes_group, root_group })
     }
 
     /// As whom to act.
@@ -58,6 +64,7 @@ impl Identity {
     /// As whom to create something for the group `gid`.
     pub(crate) fn cred_in(&self, gid: u32) -> Cow<'_, Cred> {
         if self.takes_group && gid != NO_ID {
+            let gid = self.root_group.filter(|_| gid == 0).unwrap_or(gid);
             Cow::Owned(Cred { gid: Some(gid), ..self.cred.clone() })
         } else {
             Cow::Borrowed(&self.cred)

@@ -202,6 +202,12 @@ impl FileState {
     pub fn is_clean(&self) -> bool {
         self.current.is_empty() && self.frozen.is_none()
     }
+
+    /// Whether the database says all that there is to say.
+    #[must_use]
+    pub fn is_dispensable(&self) -> bool {
+        self.is_clean() && self.failure.is_none()
+    }
 }
 
 impl FileState {

@@ -323,6 +323,10 @@ impl Inner {
                 if let Some(file) = slot.file.as_mut().filter(|_| frozen.inode.is_none()) {
                     file.frozen = None;
                 }
+                let is_unused = opens == 0 && !slot.is_dirty;
+                if is_unused && slot.file.as_ref().is_some_and(|file| file.is_dispensable()) {
+                    slot.file = None;
+                }
                 continue;
             };
             slot.inode.content = saved.content.clone();
@@ -345,7 +349,7 @@ impl Inner {
             }
             // What cannot be merged is no reason to try.
             saved.patches_weight = saved.unmerged.as_ref().map_or(patches.weight(), |_| 0);
-            if opens == 0 && file.is_clean() && file.failure.is_none() {
+            if opens == 0 && file.is_dispensable() {
                 slot.file = None;
             }
         }

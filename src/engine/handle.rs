@@ -52,7 +52,8 @@ impl Drop for Handle {
             state.dirty_bytes -= unsaved;
             state.mark_dirty(self.ino);
             self.inner.locks.forget(self.ino());
-        } else if slot.file.as_ref().is_some_and(|file| file.is_clean() && file.failure.is_none()) {
+        } else if !slot.is_dirty && slot.file.as_ref().is_some_and(|file| file.is_dispensable()) {
+            // What a commit is about to merge stays: it may have been loaded for that.
             slot.file = None;
         }
     }

@@ -130,8 +130,9 @@ impl Slot {
     /// Whether a commit that has not begun yet will tell others of new content.
     #[must_use]
     pub fn will_tell_of_content(&self) -> bool {
-        self.file.as_ref().is_some_and(|file| !file.current.is_empty())
-            || (self.has_patches && !self.is_frozen)
+        let has_new = self.file.as_ref().is_some_and(|file| !file.current.is_empty());
+        let can_tell = self.file.as_ref().is_none_or(|file| file.patches.unmerged.is_none());
+        can_tell && (has_new || (self.has_patches && !self.is_frozen))
     }
 
     /// Whether no name leads to it any more.

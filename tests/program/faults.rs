@@ -194,7 +194,7 @@ fn a_full_disk_serves_reads_and_takes_writes_again_when_there_is_room() {
         return;
     }
     let world = World::new();
-    let small = world.small_disk("small", 64 << 20);
+    let small = world.small_disk("small", 84 << 20);
     let machine = Machine { home: small.join("home"), ..world.machine("unused") };
     fs::create_dir(&machine.home).unwrap();
     machine.init();

@@ -20,11 +20,15 @@ mod wire;
 use wire::{Auth, In, Out, Wire};
 
 const GETATTR: u32 = 1;
+const SETATTR: u32 = 2;
 const LOOKUP: u32 = 3;
 const READ: u32 = 6;
 const WRITE: u32 = 7;
 const CREATE: u32 = 8;
+const REMOVE: u32 = 12;
+const RENAME: u32 = 14;
 const COMMIT: u32 = 21;
+const NO_ENTRY: u32 = 2;
 const READ_ONLY: u32 = 30;
 const BAD_HANDLE: u32 = 10_001;
 const ACCESS_DENIED: u32 = 13;
@@ -221,6 +225,34 @@ fn handles_hold_across_restarts_and_belong_to_one_vault() {
     let addr = new.serve_nfs();
     assert_eq!(Client::new(addr).getattr(&file), Err(BAD_HANDLE));
     new.bare(&["unmount", &addr.to_string()]).succeeded();
+}
+
+#[test]
+fn names_and_attributes_that_were_answered_survive_a_kill_at_once() {
+    let world = World::new();
+    let machine = world.first_machine();
+    let mut client = Client::new(machine.serve_nfs());
+    let mut made = Vec::new();
+    for number in 0..5 {
+        made.push(client.create(&format!("file-{number}"), 0o600).unwrap());
+    }
+    let renamed = client.name("file-0").opaque(&client.root).opaque(b"renamed");
+    client.ask(RENAME, &renamed).unwrap();
+    client.ask(REMOVE, &client.name("file-1")).unwrap();
+    // Its mode alone: no owner, group, length or times, and no guard.
+    client
+        .ask(SETATTR, &Out::default().opaque(&made[2]).words(&[1, 0o640, 0, 0, 0, 0, 0, 0]))
+        .unwrap();
+    kill(machine.pid());
+
+    let addr = machine.serve_nfs();
+    let mut again = Client::new(addr);
+    assert_eq!(again.lookup("renamed").as_ref(), Ok(&made[0]));
+    assert_eq!(again.lookup("file-1"), Err(NO_ENTRY));
+    let attributes = again.getattr(&made[2]).unwrap();
+    assert_eq!(In(&attributes[4..]).u32(), 0o640);
+    assert_eq!(again.lookup("file-4").as_ref(), Ok(&made[4]));
+    machine.bare(&["unmount", &addr.to_string()]).succeeded();
 }
 
 #[test]

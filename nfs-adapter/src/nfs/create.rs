@@ -69,7 +69,7 @@ impl<V: Vfs> Core<V> {
             let name = plain_name(name, ErrorKind::Exists)?;
             self.fs.create(ask.context(), dir?, name, &how.set, how.if_exists, None).await
         };
-        let made = made.await;
+        let made = self.kept(ask, made.await).await;
         self.created(Procedure::Create, ask, dir, made).await
     }
 
@@ -123,7 +123,7 @@ impl<V: Vfs> Core<V> {
             let name = plain_name(name, ErrorKind::Exists)?;
             self.fs.make(ask.context(), dir?, name, what, set).await
         };
-        let made = made.await;
+        let made = self.kept(ask, made.await).await;
         self.created(procedure, ask, dir, made).await
     }
 

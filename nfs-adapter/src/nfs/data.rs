@@ -32,7 +32,8 @@ impl WriteArguments {
             _ => return Err(Malformed),
         };
         let mut data = *args;
-        if data.opaque(usize::MAX)?.len() != len as usize {
+        // What follows would be kept in memory with the data.
+        if data.opaque(usize::MAX)?.len() != len as usize || !data.rest().is_empty() {
             return Err(Malformed);
         }
         args.u32()?;

@@ -53,7 +53,7 @@ impl<V: Vfs> Core<V> {
             self.may_change()?;
             self.fs.setattr(ask.context(), At::Ino(file?), set).await
         };
-        let changed = changed.await;
+        let changed = self.kept(ask, changed.await).await;
         let mut out = accept(ask.xid, 4 + WCC_LEN);
         match changed {
             Ok(wcc) => {

@@ -66,7 +66,7 @@ impl<V: Vfs> Core<V> {
                 self.fs.unlink(ask.context(), dir?, plain_name(name, ErrorKind::Invalid)?).await
             }
         };
-        let removed = removed.await;
+        let removed = self.kept(ask, removed.await).await;
         let mut out = accept(ask.xid, 4 + WCC_LEN);
         match removed {
             Ok(wcc) => {
@@ -87,7 +87,7 @@ impl<V: Vfs> Core<V> {
         from: (Target, &[u8]),
         to: (Target, &[u8]),
     ) -> Answer {
-        let moved = self.move_name(ask, from, to).await;
+        let moved = self.kept(ask, self.move_name(ask, from, to).await).await;
         let mut out = accept(ask.xid, 4 + 2 * WCC_LEN);
         match moved {
             Ok((from, to)) => {
@@ -123,7 +123,7 @@ impl<V: Vfs> Core<V> {
             let name = plain_name(name, ErrorKind::Exists)?;
             self.fs.link(ask.context(), file?, dir?, name).await
         };
-        let linked = linked.await;
+        let linked = self.kept(ask, linked.await).await;
         let mut out = accept(ask.xid, 4 + POST_OP_LEN + WCC_LEN);
         match linked {
             Ok(linked) => {

@@ -194,6 +194,33 @@ fn a_neighbour_must_be_who_it_says() {
     }
 }
 
+/// An address of this machine that is none of loopback's, if it has one.
+fn own_address() -> Option<std::net::IpAddr> {
+    let socket = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
+    // Sends nothing: it only asks which way it would go.
+    socket.connect("192.0.2.1:9").ok()?;
+    Some(socket.local_addr().ok()?.ip()).filter(|ip| !ip.is_loopback() && !ip.is_unspecified())
+}
+
+#[test]
+fn a_neighbour_that_comes_from_another_address_must_be_who_it_says_too() {
+    let served = Served::with(|export| export.match_peer_uid = true);
+    let (0, Some(own)) = (own_uid(), own_address()) else {
+        return eprintln!("skipped: needs root, and an address beside loopback");
+    };
+    let stranger = as_user(4321, || {
+        use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
+        let fd = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+        bind(&fd, &std::net::SocketAddr::new(own, 0)).unwrap();
+        connect(&fd, &served.addr).unwrap();
+        std::net::TcpStream::from(fd)
+    });
+    let mut wire = Wire::over(stranger);
+    let ask = |wire: &mut Wire, auth: &Auth| wire.ask(auth, (NFS, 3, 0), &Out::default()).verdict;
+    assert_eq!(ask(&mut wire, &Auth::root()), Verdict::Denied(1, 5));
+    assert_eq!(ask(&mut wire, &Auth::user(4321)), Verdict::Success);
+}
+
 fn owner_as(wire: &mut Wire, auth: &Auth, file: &[u8]) -> (u32, u32) {
     let body = wire.nfs(auth, 1, &Out::default().opaque(file));
     let mut body = In(&body[16..]);

@@ -23,13 +23,13 @@ fn open_flags(flags: u32) -> Result<OpenFlags> {
 }
 
 /// An open file as its fid keeps it.
-fn opened<H>(handle: H, flags: u32, granted: OpenFlags) -> Opened<H> {
+fn opened<H>(handle: H, flags: u32, granted: OpenFlags, fsync: Stability) -> Opened<H> {
     let is_sync = flags & (open::SYNC | open::DATA_SYNC) != 0;
     Opened {
         handle,
         writes: granted.write,
         appends: flags & open::APPEND != 0,
-        stability: if is_sync { Stability::Journaled } else { Stability::Buffered },
+        stability: if is_sync { fsync.max(Stability::Journaled) } else { Stability::Buffered },
         has_locked: AtomicBool::new(false),
     }
 }
@@ -53,7 +53,7 @@ impl<V: Vfs> Session<V> {
         }
         let handle = self.fs.open(context(fid.cred()), fid.ino, granted).await?;
         let qid = Qid::new(fid.ino, fid.kind);
-        let role = Role::Open(opened(handle, flags, granted));
+        let role = Role::Open(opened(handle, flags, granted, self.export.fsync));
         self.fids.replace(number, &fid, fid.with_role(role))?;
         Ok(Reply::to(kind::LOPEN, Qid::LEN + 4).qid(qid).u32(self.io_unit()))
     }
@@ -84,7 +84,7 @@ impl<V: Vfs> Session<V> {
             ino: entry.attr.ino,
             kind: entry.attr.kind,
             found: Mutex::new(Some((dir, name.as_bytes().into()))),
-            role: Role::Open(opened(handle, flags, granted)),
+            role: Role::Open(opened(handle, flags, granted, self.export.fsync)),
         };
         self.fids.replace(number, &fid, file)?;
         let reply = Reply::to(kind::LCREATE, Qid::LEN + 4);

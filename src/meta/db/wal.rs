@@ -12,7 +12,7 @@
 
 use crate::env::sync_dir;
 use std::fs::{self, File};
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Seek, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -30,22 +30,26 @@ fn beside(database: &Path, ending: &str) -> PathBuf {
 /// it open.
 pub(super) fn prepare(database: &Path) -> io::Result<()> {
     let log = beside(database, "-wal");
-    let old = match File::open(&log) {
+    let mut old = match File::open(&log) {
         Err(error) if error.kind() == ErrorKind::NotFound => None,
         old => Some(old?),
     };
-    match write_anew(&log, old.as_ref(), ROOM) {
+    match write_anew(&log, old.as_mut(), ROOM) {
         // It will do without; whether anything can be written is not for here to say.
         Err(error) if old.is_none() => {
             log::debug!("no room is made for the log of the database: {error}");
             Ok(())
         }
-        Err(error) if error.kind() == ErrorKind::StorageFull => write_anew(&log, old.as_ref(), 0),
+        Err(error) if is_full(&error) => write_anew(&log, old.as_mut(), 0),
         done => done,
     }
 }
 
-fn write_anew(log: &Path, old: Option<&File>, room: usize) -> io::Result<()> {
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
+}
+
+fn write_anew(log: &Path, old: Option<&mut File>, room: usize) -> io::Result<()> {
     let new = beside(log, ".new");
     let mut options = File::options();
     let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&new)?;
@@ -59,16 +63,18 @@ fn write_anew(log: &Path, old: Option<&File>, room: usize) -> io::Result<()> {
 
 /// Through memory: the kernel's own copying may share what is on the disk instead of
 /// what is read. Zeros follow, which are no frames of the log, until it is `room` long.
-fn copy(from: Option<&File>, to: &mut File, room: usize) -> io::Result<()> {
+fn copy(from: Option<&mut File>, to: &mut File, room: usize) -> io::Result<()> {
     let mut buffer = vec![0; 1 << 20];
     let mut done = 0;
-    while let Some(mut from) = from {
-        match from.read(&mut buffer)? {
-            0 => break,
-            len => {
-                to.write_all(&buffer[..len])?;
-                done += len;
+    if let Some(from) = from {
+        // It may have been read before, by a try that failed.
+        from.rewind()?;
+        loop {
+            match from.read(&mut buffer)? {
+                0 => break,
+                len => to.write_all(&buffer[..len])?,
             }
+            done = usize::try_from(from.stream_position()?).unwrap_or(usize::MAX);
         }
     }
     buffer.fill(0);
@@ -83,6 +89,28 @@ fn copy(from: Option<&File>, to: &mut File, room: usize) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_second_try_writes_all_of_the_log() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("db-wal");
+        fs::write(&log, vec![7; 3_000_000]).unwrap();
+        let mut old = File::open(&log).unwrap();
+        // There is no place for the first: it ends with the log read in part.
+        let nowhere = &mut File::options().write(true).open("/dev/full").unwrap();
+        let full = copy(Some(&mut old), nowhere, ROOM).unwrap_err();
+        assert!(is_full(&full), "{full}");
+        write_anew(&log, Some(&mut old), 0).unwrap();
+        assert_eq!(fs::read(&log).unwrap(), vec![7; 3_000_000]);
+    }
+
+    #[test]
+    fn a_new_database_has_room_for_its_log() {
+        let dir = tempfile::tempdir().unwrap();
+        let key = crate::crypto::Key32::copy_of(&[1; 32]);
+        let _db = crate::meta::db::Db::open(dir.path(), &key, crate::env::Env::real()).unwrap();
+        assert!(fs::metadata(dir.path().join("state.db-wal")).unwrap().len() >= ROOM as u64);
+    }
 
     #[test]
     fn the_log_is_as_it_was_and_another_file() {
