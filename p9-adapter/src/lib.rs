@@ -38,7 +38,7 @@
 //! |---|---|
 //! | Unix socket, root | anybody |
 //! | Unix socket, anybody else | itself, in its own group |
-//! | TCP from this machine, with [`Export::match_peer_uid`] | the owner of its socket; root as anybody |
+//! | TCP, with [`Export::match_peer_uid`] | the owner of its socket, which must be of this machine; root as anybody |
 //! | TCP from elsewhere | anybody: keep such addresses to networks where that is right |
 //!
 //! and then [`Squash`]. The protocol carries no supplementary groups, so what only they
