@@ -39,7 +39,7 @@
 //! | Unix socket, root | anybody |
 //! | Unix socket, anybody else | itself, in its own group |
 //! | TCP, with [`Export::match_peer_uid`] | the owner of its socket, which must be of this machine; root as anybody |
-//! | TCP from elsewhere | anybody: keep such addresses to networks where that is right |
+//! | TCP, without it | anybody: keep such addresses to networks where that is right |
 //!
 //! and then [`Squash`]. The protocol carries no supplementary groups, so what only they
 //! would allow is refused. The group of a request to create something is believed where
