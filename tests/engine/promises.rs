@@ -28,6 +28,52 @@ async fn file(engine: &Engine, file: &str, data: Vec<u8>, wanted: Stability) -> 
 }
 
 #[test]
+fn times_set_beside_new_content_reach_other_machines() {
+    run(async {
+        let world = World::new().await;
+        let engine = world.open("a").await;
+        let time = |seconds| vfs::Timestamp { seconds, nanoseconds: 5 };
+        let sets = |seconds| SetAttr {
+            mtime: Some(vfs::SetTime::To(time(seconds))),
+            ..SetAttr::default()
+        };
+        let fsync = async |file: &Handle| {
+            let scope = Scope::Range { file: At::Open(file), offset: 0, len: 0, data_only: false };
+            Vfs::sync(&engine, cx(), scope, Stability::Journaled).await.unwrap();
+        };
+        // Of one the time is set while its content is new, of the others beside small writes
+        // that are saved already, and while nothing waits to be told.
+        let names = ["new", "patched", "closed", "told"];
+        let mut files = Vec::new();
+        for (seed, name) in names.iter().enumerate() {
+            files.push(file(&engine, name, noise(300_000, seed as u64), Stability::Buffered).await);
+        }
+        engine.sync().await.unwrap();
+        for file in &files[..3] {
+            append(&engine, file, b"more".to_vec(), Stability::Buffered).await.unwrap();
+        }
+        for file in &files[1..3] {
+            fsync(file).await;
+        }
+        let closed = files.remove(2);
+        let ino = engine.lookup(cx(), Ino::ROOT, name("closed")).await.unwrap().attr.ino;
+        drop(closed);
+        append(&engine, &files[0], b"and more".to_vec(), Stability::Buffered).await.unwrap();
+        for (seconds, file) in (100..).zip(&files) {
+            engine.setattr(cx(), At::Open(file), &sets(seconds)).await.unwrap();
+        }
+        engine.setattr(cx(), At::Ino(ino), &sets(200)).await.unwrap();
+        engine.sync().await.unwrap();
+        let other = world.open("b").await;
+        for (name_of, seconds) in [("new", 100), ("patched", 101), ("told", 102), ("closed", 200)] {
+            let seen = other.lookup(cx(), Ino::ROOT, name(name_of)).await.unwrap().attr;
+            let here = engine.lookup(cx(), Ino::ROOT, name(name_of)).await.unwrap().attr;
+            assert_eq!((seen.mtime, seen.ctime), (time(seconds), here.ctime), "{name_of}");
+        }
+    });
+}
+
+#[test]
 fn an_fsync_keeps_all_that_was_done_before_it() {
     run(async {
         let world = World::new().await;
