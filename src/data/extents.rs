@@ -10,6 +10,9 @@ use std::ops::Range;
 
 /// Extents up to this length grow in place when a write continues them.
 const GROW_LEN_MAX: usize = 128 * 1024;
+/// What is left of an extent is copied if it is not longer than this: it would else keep
+/// all of the memory of the write it came from, which nobody counts.
+const COPY_LEN_MAX: usize = 128 * 1024;
 
 /// Non-overlapping byte runs of one file, by offset.
 #[derive(Clone, Debug, Default)]
@@ -27,6 +30,11 @@ fn clip(start: u64, bytes: &Bytes, range: &Range<u64>) -> Option<(u64, Bytes)> {
     let from = start.max(range.start);
     let to = end_of(start, bytes).min(range.end);
     (from < to).then(|| (from, bytes.slice((from - start) as usize..(to - start) as usize)))
+}
+
+/// What stays of an extent that was cut: of its own, if it is short.
+fn remnant(bytes: Bytes) -> Bytes {
+    if bytes.len() <= COPY_LEN_MAX { Bytes::copy_from_slice(&bytes) } else { bytes }
 }
 
 impl Extents {
@@ -98,11 +106,11 @@ impl Extents {
             let end = end_of(start, bytes);
             if end > range.start {
                 let whole = bytes.clone();
-                *bytes = whole.slice(..(range.start - start) as usize);
+                *bytes = remnant(whole.slice(..(range.start - start) as usize));
                 self.len -= end - range.start;
                 if let Some((at, rest)) = clip(start, &whole, &(range.end..u64::MAX)) {
                     self.len += rest.len() as u64;
-                    self.map.insert(at, rest);
+                    self.map.insert(at, remnant(rest));
                     return;
                 }
             }
@@ -113,7 +121,7 @@ impl Extents {
             self.len -= bytes.len() as u64;
             if let Some((at, rest)) = clip(start, &bytes, &(range.end..u64::MAX)) {
                 self.len += rest.len() as u64;
-                self.map.insert(at, rest);
+                self.map.insert(at, remnant(rest));
             }
         }
     }
@@ -174,6 +182,7 @@ impl Extents {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use std::sync::Arc;
 
     /// Expands to a byte or nothing per offset.
     fn flat(extents: &Extents, len: usize) -> Vec<Option<u8>> {
@@ -224,5 +233,24 @@ mod tests {
             extents.insert(i * 10, Bytes::from(vec![1; 10]));
         }
         assert_eq!((extents.count(), extents.len()), (1, 1000));
+    }
+
+    #[test]
+    fn short_remnants_do_not_keep_the_memory_of_long_writes() {
+        struct Buffer(Vec<u8>, Arc<()>);
+        impl AsRef<[u8]> for Buffer {
+            fn as_ref(&self) -> &[u8] {
+                &self.0
+            }
+        }
+        let alive = Arc::new(());
+        let mut extents = Extents::default();
+        // Each write leaves four bytes of the one before it.
+        for i in 0..8 {
+            let buffer = Buffer(vec![1; 1 << 20], Arc::clone(&alive));
+            extents.insert(i * 4, Bytes::from_owner(buffer));
+        }
+        assert_eq!(extents.len(), (1 << 20) + 28);
+        assert_eq!(Arc::strong_count(&alive), 2, "only the last write is held");
     }
 }
