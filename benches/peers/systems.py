@@ -114,6 +114,10 @@ class System:
     def memory_mib(self, field="VmRSS"):
         return sum(memory_of(pid, field) for pid in self.pids()) / 1024
 
+    def written(self):
+        """Bytes that its processes have given the system to write to disks."""
+        return sum(io_of(pid, "write_bytes") for pid in self.pids())
+
     def stored(self):
         self.settle()
         return int(run(["du", "-s", "-B1", self.store]).split()[0])
@@ -217,6 +221,16 @@ def cpu_of(pid):
         return sum(map(int, fields[11:15])) / CLOCK_TICK_HZ
     except OSError:
         return 0.0
+
+
+def io_of(pid, field):
+    """An input/output figure of a process, bytes."""
+    try:
+        with open(f"/proc/{pid}/io") as figures:
+            found = re.search(rf"^{field}: (\d+)", figures.read(), re.MULTILINE)
+        return int(found[1]) if found else 0
+    except OSError:
+        return 0
 
 
 def memory_of(pid, field):

@@ -20,9 +20,10 @@ TRANSACTIONS, ROWS_EACH = 200, 10
 def sequential(at):
     path = at.mount + "/data"
     for key, randomness in (("write", 4), ("write_compressible", 1)):
-        before = at.system.stored()
+        before, written_before = at.system.stored(), at.system.written()
         at.stream("seq_" + key, path, "write", "1024", str(randomness))
         at.note("stored_" + key, (at.system.stored() - before) / GIB)
+        at.note("written_" + key, (at.system.written() - written_before) / GIB)
         at.note("memory_" + key, at.system.memory_mib())
         if key != "write":
             os.unlink(path)

@@ -1,5 +1,6 @@
 //! Sockets of both kinds behind one type.
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::sockopt;
 use std::fmt;
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
@@ -17,6 +18,20 @@ const KEEPALIVE_COUNT: u32 = 3;
 /// How long sent bytes may go unacknowledged.
 #[cfg(target_os = "linux")]
 const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(120);
+
+/// Whether the peer of a connection says no more, or reading from it was ended. Bytes
+/// that came before may still be there to be read.
+#[must_use]
+pub fn has_hung_up(socket: impl AsFd) -> bool {
+    #[cfg(target_os = "linux")]
+    let end = PollFlags::RDHUP;
+    #[cfg(not(target_os = "linux"))]
+    let end = PollFlags::HUP;
+    let mut fds = [PollFd::new(&socket, end)];
+    let no_wait = Timespec { tv_sec: 0, tv_nsec: 0 };
+    // Ends and errors are told whether asked for or not.
+    matches!(poll(&mut fds, Some(&no_wait)), Ok(1))
+}
 
 /// Where to listen: a socket that is bound and listens.
 #[derive(Debug)]

@@ -37,6 +37,6 @@ mod proc_net;
 mod throttle;
 
 pub use cidr::{Cidr, CidrError};
-pub use endpoint::{Endpoint, Peer, Stream};
+pub use endpoint::{Endpoint, Peer, Stream, has_hung_up};
 pub use listener::{Listener, Serve};
 pub use policy::Policy;

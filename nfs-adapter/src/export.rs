@@ -12,6 +12,11 @@ const NOBODY: u32 = 65_534;
 /// With this many groups there may have been more that did not fit.
 const GROUPS_MAX: usize = 16;
 
+/// Whoever did not say who they are.
+pub(crate) fn nobody() -> Cred {
+    Cred::user(NOBODY, NOBODY)
+}
+
 /// A file system as it is offered to clients.
 #[derive(Clone)]
 pub struct Export {
@@ -69,7 +74,10 @@ impl Export {
     /// As whom a caller acts.
     pub(crate) fn cred(&self, peer: &Peer, claim: Claim) -> Result<Cred, Refusal> {
         let Claim::User { uid, gid, groups } = claim else {
-            return Ok(self.squash.apply(Cred::user(NOBODY, NOBODY)));
+            return match self.only_user {
+                None => Ok(self.squash.apply(nobody())),
+                Some(_) => Err(Refusal::WeakCredential),
+            };
         };
         if uid != 0 && self.only_user.is_some_and(|only| only != uid) {
             return Err(Refusal::WeakCredential);
@@ -233,6 +241,7 @@ mod tests {
             assert_eq!(export.cred(&peer, user(uid, 6, &[])).unwrap(), cred(uid, 6, &[]));
         }
         assert_eq!(export.cred(&peer, user(7, 6, &[])), Err(Refusal::WeakCredential));
+        assert_eq!(export.cred(&peer, Claim::Nobody), Err(Refusal::WeakCredential));
     }
 
     #[test]

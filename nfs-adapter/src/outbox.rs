@@ -7,9 +7,12 @@
 //!
 //! A call is under way from when it is read until its reply is written. If there are too
 //! many, or they hold too much memory, the connection is not read until some are done.
+//! If the client gives it up meanwhile, what it sent and nobody read is left unread: it
+//! has asked again by another connection, and may have gone on since.
 
 use crate::xdr::{padded, padding};
 use bytes::Bytes;
+use listen::has_hung_up;
 use parking_lot::{Condvar, Mutex};
 use rustix::io::Errno;
 use rustix::net::{SendAncillaryBuffer, SendFlags, sendmsg};
@@ -26,6 +29,8 @@ use vfs::Segments;
 pub(crate) const CALLS_MAX: usize = 256;
 /// Bytes of calls and replies of one connection under way.
 pub(crate) const BYTES_MAX: usize = 32 << 20;
+/// How often whoever waits for room looks whether the client is still there.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Slices given to the socket at once; systems allow 1024.
 const SLICES_MAX: usize = 512;
 
@@ -122,12 +127,16 @@ impl Outbox {
         !state.is_closed && !state.is_full()
     }
 
-    /// Waits until another call may begin; false if none can be answered any more.
+    /// Waits until another call may begin; false if none is to be answered any more.
     pub(crate) fn wait_for_room(&self) -> bool {
         let mut state = self.state.lock();
-        let is_full = |state: &mut State| !state.is_closed && state.is_full();
-        self.changed.wait_while(&mut state, is_full);
-        !state.is_closed
+        while !state.is_closed && state.is_full() {
+            let waited = self.changed.wait_for(&mut state, LOOK_EVERY);
+            if waited.timed_out() && has_hung_up(&self.socket) {
+                return false;
+            }
+        }
+        !state.is_closed && !has_hung_up(&self.socket)
     }
 
     /// Waits until every call is answered, but not for ever, and closes.
@@ -139,7 +148,8 @@ impl Outbox {
         self.close();
     }
 
-    fn close(&self) {
+    /// Ends the connection: nothing more is read from it, and nothing sent.
+    pub(crate) fn close(&self) {
         let mut state = self.state.lock();
         state.is_closed = true;
         let unsent = std::mem::take(&mut state.queue);

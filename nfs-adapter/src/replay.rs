@@ -8,8 +8,10 @@
 //!
 //! Writes are among them, though repeating one is harmless: a copy of a write that is
 //! still under way would otherwise be applied after writes that came later.
+//!
+//! Each sender has room of its own: one that does much drives out nobody else's replies.
 
-use crate::outbox::Outbox;
+use crate::outbox::{CALLS_MAX, Outbox};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use std::collections::{HashMap, VecDeque};
@@ -18,10 +20,11 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 use vfs::{ClientId, OpId};
 
-/// Replies kept.
-const REPLIES_MAX: usize = 4096;
-/// Bytes of replies kept.
-const BYTES_MAX: usize = 4 << 20;
+/// Replies kept for one sender; they have some hundred bytes each, as none has data. Four
+/// times what a connection may have under way, because replies that are out may be lost.
+const REPLIES_MAX: usize = 4 * CALLS_MAX;
+/// Senders for which replies are kept: four times the connections there may be.
+const SENDERS_MAX: usize = 256;
 /// How long a repetition may take to come.
 const KEPT_FOR: Duration = Duration::from_secs(120);
 /// How much of the arguments is compared besides their length: all but a write's data.
@@ -81,15 +84,15 @@ impl CallId {
 /// The replies kept.
 #[derive(Debug, Default)]
 pub(crate) struct Replies {
-    state: Mutex<State>,
+    senders: Mutex<HashMap<Sender, Calls>>,
 }
 
+/// The calls of one sender.
 #[derive(Debug, Default)]
-struct State {
-    calls: HashMap<CallId, Known>,
-    /// Calls that are done, the oldest first.
+struct Calls {
+    known: HashMap<CallId, Known>,
+    /// Those that are done, the oldest first.
     done: VecDeque<(CallId, Instant)>,
-    bytes: usize,
 }
 
 #[derive(Debug)]
@@ -116,9 +119,14 @@ pub(crate) enum Begun {
 impl Replies {
     /// Begins a call that arrived by `outbox`.
     pub(crate) fn begin(self: &Arc<Self>, id: CallId, outbox: &Arc<Outbox>) -> Begun {
-        let mut state = self.state.lock();
-        state.expire(now());
-        match state.calls.get_mut(&id) {
+        let mut senders = self.senders.lock();
+        let now = now();
+        if !senders.contains_key(&id.sender) {
+            make_room(&mut senders, now);
+        }
+        let calls = senders.entry(id.sender).or_default();
+        calls.expire(now);
+        match calls.known.get_mut(&id) {
             Some(Known::Done(reply)) => return Begun::Done(reply.clone()),
             Some(Known::Running { first, also }) => {
                 let by = Arc::downgrade(outbox);
@@ -129,23 +137,39 @@ impl Replies {
             }
             None => {}
         }
-        state.calls.insert(id, Known::Running { first: Arc::downgrade(outbox), also: None });
-        drop(state);
+        calls.known.insert(id, Known::Running { first: Arc::downgrade(outbox), also: None });
+        drop(senders);
         Begun::New(Running { id, replies: Arc::clone(self), is_done: false })
     }
 }
 
-impl State {
+/// Forgets senders of whom nothing is left to be repeated and, if there are too many, the
+/// one that has been quiet for longest.
+fn make_room(senders: &mut HashMap<Sender, Calls>, now: Instant) {
+    senders.retain(|_, calls| {
+        calls.expire(now);
+        !calls.known.is_empty()
+    });
+    if senders.len() < SENDERS_MAX {
+        return;
+    }
+    // Whoever has calls under way only has none that are done: no time, and the first.
+    let last_done = |(_, calls): &(&Sender, &Calls)| calls.done.back().map(|(_, since)| *since);
+    let quiet = senders.iter().min_by_key(last_done).map(|(sender, _)| *sender);
+    if let Some(quiet) = quiet {
+        senders.remove(&quiet);
+    }
+}
+
+impl Calls {
     /// Forgets what is too old or too much.
     fn expire(&mut self, now: Instant) {
         while let Some((id, since)) = self.done.front() {
             let is_old = now.saturating_duration_since(*since) > KEPT_FOR;
-            if !is_old && self.done.len() <= REPLIES_MAX && self.bytes <= BYTES_MAX {
+            if !is_old && self.done.len() <= REPLIES_MAX {
                 return;
             }
-            if let Some(Known::Done(reply)) = self.calls.remove(id) {
-                self.bytes -= reply.len();
-            }
+            self.known.remove(id);
             self.done.pop_front();
         }
     }
@@ -164,13 +188,15 @@ impl Running {
     /// other connection that waits for it, if any.
     pub(crate) fn done(mut self, reply: &Bytes, is_final: bool) -> Option<Arc<Outbox>> {
         self.is_done = true;
-        let mut state = self.replies.state.lock();
-        let before = state.calls.remove(&self.id);
+        let mut senders = self.replies.senders.lock();
+        // Its sender may have been forgotten.
+        let calls = senders.get_mut(&self.id.sender)?;
+        let before = calls.known.remove(&self.id);
         if is_final {
-            state.calls.insert(self.id, Known::Done(reply.clone()));
-            state.done.push_back((self.id, now()));
-            state.bytes += reply.len();
-            state.expire(now());
+            let now = now();
+            calls.known.insert(self.id, Known::Done(reply.clone()));
+            calls.done.push_back((self.id, now));
+            calls.expire(now);
         }
         match before {
             Some(Known::Running { also, .. }) => also?.upgrade(),
@@ -181,8 +207,10 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        if !self.is_done {
-            self.replies.state.lock().calls.remove(&self.id);
+        if !self.is_done
+            && let Some(calls) = self.replies.senders.lock().get_mut(&self.id.sender)
+        {
+            calls.known.remove(&self.id);
         }
     }
 }
@@ -194,7 +222,8 @@ fn now() -> Instant {
 
 #[cfg(test)]
 mod tests {
-    use super::{BYTES_MAX, Begun, CallId, KEPT_FOR, REPLIES_MAX, Replies, Running, Sender, now};
+    use super::{Begun, CallId, KEPT_FOR, REPLIES_MAX, Replies, Running, SENDERS_MAX, Sender};
+    use super::{make_room, now};
     use crate::outbox::Outbox;
     use bytes::Bytes;
     use std::os::fd::OwnedFd;
@@ -268,7 +297,7 @@ mod tests {
         let id = call(700, 5, b"create");
         drop(new(&replies, id, &outbox));
         new(&replies, id, &outbox);
-        assert!(replies.state.lock().calls.is_empty());
+        assert_eq!(count(&replies), 0);
     }
 
     #[test]
@@ -283,22 +312,37 @@ mod tests {
         assert!(matches!(replies.begin(id, &first), Begun::Done(_)));
     }
 
+    fn count(replies: &Replies) -> usize {
+        replies.senders.lock().values().map(|calls| calls.known.len()).sum()
+    }
+
     #[test]
-    fn what_is_kept_is_bounded_in_number_size_and_time() {
+    fn what_is_kept_of_one_sender_is_bounded_in_number_and_time() {
         let (replies, outbox) = (Arc::<Replies>::default(), outbox());
         let reply = Bytes::from_static(&[0; 100]);
+        new(&replies, call(701, 0, b""), &outbox).done(&reply, true);
         for xid in 0..REPLIES_MAX as u32 + 10 {
             new(&replies, call(700, xid, b""), &outbox).done(&reply, true);
         }
-        let count = |replies: &Replies| replies.state.lock().calls.len();
-        assert_eq!(count(&replies), REPLIES_MAX);
-        let large = Bytes::from(vec![0; BYTES_MAX / 4]);
-        for xid in 0..8 {
-            new(&replies, call(701, xid, b""), &outbox).done(&large, true);
+        assert_eq!(count(&replies), REPLIES_MAX + 1);
+        // A busy sender does not drive out what another did long before.
+        assert!(matches!(replies.begin(call(701, 0, b""), &outbox), Begun::Done(_)));
+        let later = now() + KEPT_FOR + Duration::from_secs(1);
+        make_room(&mut replies.senders.lock(), later);
+        assert_eq!(replies.senders.lock().len(), 0);
+    }
+
+    #[test]
+    fn of_too_many_senders_the_quiet_ones_are_forgotten() {
+        let (replies, outbox) = (Arc::<Replies>::default(), outbox());
+        let reply = Bytes::from_static(b"done");
+        for port in 0..SENDERS_MAX as u16 + 10 {
+            new(&replies, call(port, 0, b""), &outbox).done(&reply, true);
+            // This one stays busy.
+            new(&replies, call(0, u32::from(port) + 1, b""), &outbox).done(&reply, true);
         }
-        assert_eq!(count(&replies), 4);
-        replies.state.lock().expire(now() + KEPT_FOR + Duration::from_secs(1));
-        assert_eq!(count(&replies), 0);
-        assert_eq!(replies.state.lock().bytes, 0);
+        assert_eq!(replies.senders.lock().len(), SENDERS_MAX);
+        assert!(matches!(replies.begin(call(0, 0, b""), &outbox), Begun::Done(_)));
+        new(&replies, call(1, 0, b""), &outbox);
     }
 }

@@ -7,6 +7,8 @@ use crate::xdr::{Decoded, Decoder, Encoder, Malformed};
 pub(crate) const MARK_LEN: usize = 4;
 /// Set in the mark of a record's last fragment.
 pub(crate) const LAST_FRAGMENT: u32 = 1 << 31;
+/// The procedure of every program that does nothing.
+pub(crate) const NULL: u32 = 0;
 /// The only version of the protocol.
 const VERSION: u32 = 2;
 /// The longest credential or verifier (`opaque_auth`).

@@ -3,7 +3,7 @@
 use crate::buffers::Buffers;
 use crate::core::{Ask, Core};
 use crate::dispatch::{Answer, Reply, run};
-use crate::export::Export;
+use crate::export::{Export, nobody};
 use crate::outbox::Outbox;
 use crate::record::{Incoming, Record};
 use crate::replay::{Begun, CallId, Replies, Sender};
@@ -11,11 +11,13 @@ use crate::rpc::{self, Call, Refusal, refuse};
 use crate::xdr::Decoder;
 use crate::{mount, nfs};
 use listen::{Peer, Serve, Stream};
+use parking_lot::Mutex;
+use std::collections::HashMap;
 use std::future::Future;
 use std::io::{self, Read};
-use std::net::Shutdown;
+use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::runtime::Handle;
 use vfs::Vfs;
@@ -28,6 +30,8 @@ const FINISHING: Duration = Duration::from_secs(5);
 /// What all connections share.
 pub(crate) struct Service<V> {
     core: Arc<Core<V>>,
+    /// The connections from addresses, which have one each.
+    live: Mutex<HashMap<SocketAddr, Weak<Outbox>>>,
     replies: Arc<Replies>,
     buffers: Arc<Buffers>,
     runtime: Handle,
@@ -55,7 +59,8 @@ impl<V: Vfs> Serve for Service<V> {
 impl<V: Vfs> Service<V> {
     pub(crate) fn new(fs: Arc<V>, export: Export, runtime: Handle) -> Self {
         let core = Arc::new(Core::new(fs, export));
-        Self { core, replies: Arc::default(), buffers: Arc::default(), runtime }
+        let (live, replies, buffers) = Default::default();
+        Self { core, live, replies, buffers, runtime }
     }
 
     pub(crate) fn core(&self) -> &Arc<Core<V>> {
@@ -80,12 +85,33 @@ impl<V: Vfs> Service<V> {
             Peer::Tcp { addr, .. } => Sender::Address(addr),
             Peer::Unix { uid, pid, .. } => Sender::Process { uid, pid },
         };
+        self.supersede(sender, &outbox);
         let connection = Connection { peer, sender, outbox };
         let mut incoming = Incoming::new(stream, Arc::clone(&self.buffers));
         let ended = self.answer_all(&connection, &mut incoming);
         connection.outbox.flush();
         connection.outbox.finish(FINISHING);
+        self.forget(sender, &connection.outbox);
         ended
+    }
+
+    /// Ends the connection that came from the same address and port before: its client
+    /// has given it up, and calls that are still in it may be older than what comes now.
+    fn supersede(&self, sender: Sender, outbox: &Arc<Outbox>) {
+        let Sender::Address(addr) = sender else { return };
+        let before = self.live.lock().insert(addr, Arc::downgrade(outbox));
+        if let Some(before) = before.and_then(|before| before.upgrade()) {
+            log::debug!("{addr} has come again; its connection before is closed");
+            before.close();
+        }
+    }
+
+    fn forget(&self, sender: Sender, outbox: &Arc<Outbox>) {
+        let Sender::Address(addr) = sender else { return };
+        let mut live = self.live.lock();
+        if live.get(&addr).is_some_and(|known| known.ptr_eq(&Arc::downgrade(outbox))) {
+            live.remove(&addr);
+        }
     }
 
     fn answer_all(
@@ -132,7 +158,12 @@ impl<V: Vfs> Service<V> {
         record: Record<'_>,
         arguments_at: usize,
     ) -> Result<(), Refusal> {
-        let cred = self.core.export.cred(connection.peer, call.claim)?;
+        let cred = if call.procedure == rpc::NULL {
+            // It asks whether there is a server, and clients ask it in nobody's name.
+            nobody()
+        } else {
+            self.core.export.cred(connection.peer, call.claim)?
+        };
         let mut ask = Ask { xid, cred, op: None };
         let outbox = Arc::clone(&connection.outbox);
         let permit = outbox.begin(record.bytes().len());

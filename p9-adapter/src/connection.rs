@@ -7,7 +7,7 @@
 //! nobody but itself.
 
 use crate::export::Bounds;
-use crate::pending::{Answer, Flush, Pending};
+use crate::pending::{Admission, Answer, Flush, Pending};
 use crate::receive::Receiver;
 use crate::session::Session;
 use crate::wire::{MSIZE_FIRST, Message, Reply, Request, kind};
@@ -148,10 +148,18 @@ impl<'env, V: Vfs> Connection<'_, 'env, V> {
             match message.kind {
                 kind::VERSION => self.restart(message),
                 kind::FLUSH => self.flush(message)?,
-                _ if self.pending.admit(message.tag, message.weight()) => self.answer(message)?,
-                _ => return Err(io::Error::other("a tag is used twice")),
+                _ => match self.admit(&message) {
+                    Admission::Begins => self.answer(message)?,
+                    Admission::TagInUse => return Err(io::Error::other("a tag is used twice")),
+                    Admission::TooLate => return Ok(()),
+                },
             }
         }
+    }
+
+    fn admit(&self, message: &Message) -> Admission {
+        let has_hung_up = || listen::has_hung_up(self.pipe.stream);
+        self.pending.admit(message.tag, message.weight(), has_hung_up)
     }
 
     fn restart(&self, message: Message) {

@@ -53,7 +53,7 @@ impl Default for Bounds {
     fn default() -> Self {
         Self {
             fids_max: 1 << 18,
-            requests_max: 64,
+            requests_max: 256,
             request_bytes_max: 16 << 20,
             xattr_bytes_max: 4 << 20,
         }

@@ -14,6 +14,8 @@ use std::time::Duration;
 use tokio::task::AbortHandle;
 use vfs::ErrorKind;
 
+/// How often whoever waits for room looks whether the client is still there.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Flushes that may wait for each request that may wait.
 const FLUSHES_EACH: usize = 4;
 
@@ -67,6 +69,18 @@ pub(crate) enum Flush {
     TooMany,
 }
 
+/// What becomes of a request that has been read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Admission {
+    /// It may begin.
+    Begins,
+    /// Another of the same tag is under way.
+    TagInUse,
+    /// The client has given up the connection while there was no room. It may have asked
+    /// again by another, and gone on since: this is not to be done late.
+    TooLate,
+}
+
 impl Pending {
     pub(crate) fn new(bounds: &Bounds) -> Self {
         Self {
@@ -78,15 +92,29 @@ impl Pending {
         }
     }
 
-    /// Waits until another request, of so many bytes, may begin to wait; whether its tag
-    /// is free.
-    pub(crate) fn admit(&self, tag: u16, bytes: usize) -> bool {
+    /// Waits until another request, of so many bytes, may begin to wait.
+    pub(crate) fn admit(
+        &self,
+        tag: u16,
+        bytes: usize,
+        has_hung_up: impl Fn() -> bool,
+    ) -> Admission {
         let mut state = self.state.lock();
-        self.room.wait_while(&mut state, |state| {
+        let is_full = |state: &State| {
             let is_too_much = state.bytes.saturating_add(bytes) > self.bytes_max;
             state.waiting.len() >= self.max || (is_too_much && !state.waiting.is_empty())
-        });
-        !state.waiting.contains_key(&tag)
+        };
+        let had_to_wait = is_full(&state);
+        while is_full(&state) {
+            let waited = self.room.wait_for(&mut state, LOOK_EVERY);
+            if waited.timed_out() && has_hung_up() {
+                return Admission::TooLate;
+            }
+        }
+        if had_to_wait && has_hung_up() {
+            return Admission::TooLate;
+        }
+        if state.waiting.contains_key(&tag) { Admission::TagInUse } else { Admission::Begins }
     }
 
     /// A request waits from now on. What is given must be told of its end.
@@ -209,7 +237,7 @@ impl Drop for Ticket {
 
 #[cfg(test)]
 mod tests {
-    use super::{Answer, Flush, Pending};
+    use super::{Admission, Answer, Flush, Pending};
     use crate::export::Bounds;
     use crate::wire::{Reply, kind};
     use std::sync::Arc;
@@ -272,41 +300,56 @@ mod tests {
     fn there_is_room_for_so_many() {
         let (pending, runtime) = (pending(2), runtime());
         stuck(&pending, 1, &runtime, true);
-        assert!(!pending.admit(1, 10), "the tag is in use");
-        assert!(pending.admit(2, 10));
+        assert_eq!(pending.admit(1, 10, || false), Admission::TagInUse);
+        assert_eq!(pending.admit(2, 10, || true), Admission::Begins, "there was room at once");
         stuck(&pending, 2, &runtime, false);
         for by in 0..8 {
             assert_eq!(pending.flush(2, by), Flush::Waits);
         }
         assert_eq!(pending.flush(2, 9), Flush::TooMany);
         std::thread::scope(|scope| {
-            let admitted = scope.spawn(|| pending.admit(3, 10));
+            let admitted = scope.spawn(|| pending.admit(3, 10, || false));
             assert!(!admitted.is_finished());
             pending.abort_all();
             assert_eq!(pending.next().unwrap().tag, 1);
             pending.finish(1);
-            assert!(admitted.join().unwrap());
+            assert_eq!(admitted.join().unwrap(), Admission::Begins);
         });
         // The other may not be cancelled.
         pending.drain(Some(Duration::from_millis(1)));
         pending.end();
         assert!(pending.next().is_none());
     }
+
     #[test]
     fn there_is_room_for_so_many_bytes() {
         let (pending, runtime) = (pending(9), runtime());
-        assert!(pending.admit(1, 1000), "one may be longer");
+        assert_eq!(pending.admit(1, 1000, || false), Admission::Begins, "one may be longer");
         stuck(&pending, 1, &runtime, true);
-        assert!(pending.admit(2, 15));
+        assert_eq!(pending.admit(2, 15, || false), Admission::Begins);
         stuck(&pending, 2, &runtime, true);
-        assert!(pending.admit(3, 5));
+        assert_eq!(pending.admit(3, 5, || false), Admission::Begins);
         std::thread::scope(|scope| {
-            let admitted = scope.spawn(|| pending.admit(3, 6));
+            let admitted = scope.spawn(|| pending.admit(3, 6, || false));
             assert_eq!(pending.flush(1, 8), Flush::Waits);
             pending.next().unwrap();
             assert!(!admitted.is_finished());
             pending.finish(1);
-            assert!(admitted.join().unwrap());
+            assert_eq!(admitted.join().unwrap(), Admission::Begins);
+        });
+    }
+
+    #[test]
+    fn what_was_given_up_while_there_was_no_room_is_too_late() {
+        let (pending, runtime) = (pending(1), runtime());
+        stuck(&pending, 1, &runtime, true);
+        assert_eq!(pending.admit(2, 1, || true), Admission::TooLate, "while there is none");
+        std::thread::scope(|scope| {
+            let admitted = scope.spawn(|| pending.admit(2, 1, || true));
+            assert_eq!(pending.flush(1, 8), Flush::Waits);
+            pending.next().unwrap();
+            pending.finish(1);
+            assert_ne!(admitted.join().unwrap(), Admission::TagInUse);
         });
     }
 }

@@ -13,6 +13,9 @@ use std::process::Command;
 /// Name of the program in the kernel's table, as type or as source.
 const NAME: &str = "tgcryptfs";
 
+/// Where the kernel shows it.
+const TABLE: &str = "/proc/self/mountinfo";
+
 /// What the paths that we serve to our own mounts begin with.
 pub(super) const NFS_PATH_START: &str = "/tgcryptfs-";
 
@@ -46,7 +49,7 @@ pub(super) fn mounted_at(path: &Path) -> Mounted {
 
 /// The kernel's table; empty where there is none.
 fn read() -> Vec<u8> {
-    std::fs::read("/proc/self/mountinfo").unwrap_or_default()
+    std::fs::read(TABLE).unwrap_or_default()
 }
 
 /// One line of the table.
@@ -104,15 +107,15 @@ fn is_own_source(source: &[u8]) -> bool {
     path.is_some_and(|path| path.starts_with(NFS_PATH_START.as_bytes()))
 }
 
-/// Whether something from this source is mounted anywhere.
-pub(super) fn is_mounted_from(source: &str) -> bool {
-    device_of(source).is_some()
+/// The device number of what is mounted from this source; it fails if the kernel does not
+/// say what is mounted.
+pub(super) fn device_of(source: &str) -> io::Result<Option<String>> {
+    let table = std::fs::read(TABLE)?;
+    Ok(device_in(&table, source))
 }
 
-/// The device number of what is mounted from this source.
-pub(super) fn device_of(source: &str) -> Option<String> {
-    let table = read();
-    let row = rows(&table).find(|row| row.source == source.as_bytes())?;
+fn device_in(table: &[u8], source: &str) -> Option<String> {
+    let row = rows(table).find(|row| row.source == source.as_bytes())?;
     Some(String::from_utf8_lossy(row.device).into_owned())
 }
 

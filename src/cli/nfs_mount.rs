@@ -16,7 +16,7 @@ use super::context::Context;
 use super::exit::{Code, Failure, OrFail};
 use super::host::{Front, Offered};
 use super::mount_table::{
-    Mounted, NFS_PATH_START, busy_advice, device_of, is_mounted_from, mounted_at,
+    Mounted, NFS_PATH_START, busy_advice, device_of, mounted_at,
 };
 use super::session::{ServedNfs, Session, Terms, hex};
 use crate::env::Env;
@@ -80,12 +80,10 @@ pub(super) fn mount(
         .or_fail(Code::Other, "cannot start sh, which is to unmount if this process dies")?;
     let words = commands::mount(System::OWN, &served, &at);
     let mounted = run(env, &words, MOUNT_TIMEOUT);
-    let is_there = mounted.is_ok() && is_listed(env, &source);
+    let is_there = mounted.is_ok() && !is_gone(env, &source);
     if !is_there {
-        // Perhaps it came to its end after we lost patience.
-        if matches!(mounted_at(&at), Mounted::Nfs { .. }) {
-            drop(take_off(&at));
-        }
+        // Perhaps it comes to its end now that we have lost patience.
+        guard.let_go();
         let message = format!(
             "make /dev/fuse usable, or be root and have NFS in the kernel: cannot mount at {} \
              through NFS",
@@ -105,7 +103,7 @@ pub(super) fn mount(
             env: env.clone(),
             server,
             at,
-            device: device_of(&source),
+            device: device_of(&source).ok().flatten(),
             source,
             guard: Mutex::new(Some(guard)),
         }),
@@ -126,7 +124,7 @@ struct NfsMount {
 
 impl Front for NfsMount {
     fn wait(&self) {
-        while is_listed(&self.env, &self.source) {
+        while !is_gone(&self.env, &self.source) {
             await_change();
         }
         // Who has a file of a detached mount open goes on until it is closed, and then the
@@ -173,7 +171,7 @@ impl NfsMount {
     fn unmount(&self, manner: Manner, timeout: Duration) -> Result<(), Failure> {
         let tried = try_all(&self.env, manner, &self.at, timeout);
         match tried {
-            Err(tried) if is_listed(&self.env, &self.source) => {
+            Err(tried) if !is_gone(&self.env, &self.source) => {
                 Err(Failure::because(Code::MountPoint, busy_advice(&self.at), tried))
             }
             _ => Ok(()),
@@ -201,13 +199,13 @@ pub(super) fn is_served(port: Option<u16>) -> bool {
     })
 }
 
-/// Whether the system lists the mount.
-fn is_listed(env: &Env, source: &str) -> bool {
+/// Whether the system lists its mounts, and this one is not among them.
+fn is_gone(env: &Env, source: &str) -> bool {
     if cfg!(target_os = "linux") {
-        return is_mounted_from(source);
+        return matches!(device_of(source), Ok(None));
     }
     let listed = output_of(env, &["mount".into()], FORCE_TIMEOUT);
-    listed.is_ok_and(|text| text.contains(&format!("{source} on ")))
+    listed.is_ok_and(|text| !text.contains(&format!("{source} on ")))
 }
 
 /// Waits until the list of mounts may have changed.

@@ -237,7 +237,7 @@ mod tests {
 
     #[test]
     fn short_remnants_do_not_keep_the_memory_of_long_writes() {
-        struct Buffer(Vec<u8>, Arc<()>);
+        struct Buffer(Vec<u8>, #[expect(dead_code, reason = "only held")] Arc<()>);
         impl AsRef<[u8]> for Buffer {
             fn as_ref(&self) -> &[u8] {
                 &self.0

@@ -203,10 +203,13 @@ impl FileState {
         self.current.is_empty() && self.frozen.is_none()
     }
 
-    /// Whether the database says all that there is to say.
+    /// Whether the database says all that there is to say, and nothing is gained by keeping
+    /// it: patches would have to be read again, all of them. There are never many, since a
+    /// commit merges them then, but for those that cannot be merged.
     #[must_use]
     pub fn is_dispensable(&self) -> bool {
-        self.is_clean() && self.failure.is_none()
+        let has_patches = !self.patches.is_empty() && self.patches.unmerged.is_none();
+        self.is_clean() && self.failure.is_none() && !has_patches
     }
 }
 

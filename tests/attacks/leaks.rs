@@ -47,6 +47,13 @@ impl Known {
         names.fold(secrets, |secrets, name| secrets.text(name))
     }
 
+    /// How long each file is, and how many there are, as numbers of eight bytes. Only
+    /// among bytes that are all random nobody finds such by chance.
+    fn numbers(&self) -> Secrets {
+        let lens = self.files.values().map(|data| data.len() as u64);
+        lens.chain([self.files.len() as u64]).fold(Secrets::default(), Secrets::number)
+    }
+
     async fn write(&self, engine: &Engine) {
         for (file, data) in &self.files {
             write(engine, file, data.clone(), Buffered).await.unwrap();
@@ -81,11 +88,12 @@ async fn known_vault() -> (World, Arc<Recorder>) {
 fn s20_the_store_never_receives_a_name_a_word_or_a_hash() {
     run(async {
         let (world, recorder) = known_vault().await;
-        let secrets = Known::new().secrets();
+        let (secrets, numbers) = (Known::new().secrets(), Known::new().numbers());
         let received = recorder.everything();
         assert!(received.len() > 10);
         for (object, body) in &received {
             assert_eq!(secrets.found_in(body), None, "in {object}");
+            assert_eq!(numbers.found_in(body), None, "in {object}");
             assert_eq!(secrets.found_in(object.as_str().as_bytes()), None);
         }
         // The same of what lies on the machine: database with its log and free pages,
@@ -197,22 +205,32 @@ fn s20_two_vaults_with_the_same_files_share_nothing() {
     });
 }
 
-/// One file or three hundred: as many objects, of the same lengths but for the data.
+/// The lengths of all objects after so many files of so many bytes in all.
+fn lens_of(files: u64, len: usize) -> Vec<usize> {
+    run(async {
+        let recorder = Arc::new(Recorder::default());
+        let world = world_on(recorder.clone()).await;
+        let engine = world.open("a").await;
+        for number in 0..files {
+            let file = format!("{number:03}");
+            write(&engine, &file, noise(len / files as usize, number), Buffered).await.unwrap();
+        }
+        engine.close().await.unwrap();
+        let mut lens: Vec<_> = recorder.everything().iter().map(|(_, body)| body.len()).collect();
+        lens.sort_unstable();
+        lens
+    })
+}
+
+/// One file or three hundred: as many objects.
 #[test]
 fn s20_the_number_of_objects_does_not_tell_the_number_of_files() {
-    let objects_of = |files: u64, len: usize| {
-        run(async {
-            let recorder = Arc::new(Recorder::default());
-            let world = world_on(recorder.clone()).await;
-            let engine = world.open("a").await;
-            for number in 0..files {
-                let file = format!("{number:03}");
-                write(&engine, &file, noise(len / files as usize, number), Buffered).await.unwrap();
-            }
-            engine.close().await.unwrap();
-            recorder.everything().len()
-        })
-    };
-    let (one, many) = (objects_of(1, 1_500_000), objects_of(300, 1_500_000));
-    assert_eq!(one, many);
+    assert_eq!(lens_of(1, 1_500_000).len(), lens_of(300, 1_500_000).len());
+}
+
+/// A file that is some bytes longer: objects of the same lengths.
+#[test]
+fn s20_the_lengths_of_objects_do_not_tell_the_exact_length_of_a_file() {
+    assert_eq!(lens_of(1, 1_500_000), lens_of(1, 1_500_700));
+    assert_ne!(lens_of(1, 1_500_000), lens_of(1, 1_900_000), "of quite another it does");
 }

@@ -37,6 +37,13 @@ impl Secrets {
         self
     }
 
+    /// A number, in eight bytes.
+    pub(crate) fn number(mut self, number: u64) -> Self {
+        self.spell(&number.to_le_bytes(), &format!("the number {number}"));
+        self.spell(&number.to_be_bytes(), &format!("the number {number}"));
+        self
+    }
+
     /// Bytes, as they are and in hexadecimal and base 64.
     fn encoded(&mut self, bytes: &[u8], what: &str) {
         let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();

@@ -5,7 +5,8 @@ use super::support::{World, credential, noise, read, remove, run, write};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use tgcryptfs::crypto::{Context, EpochKeys, SignatureKind, envelope, names};
-use tgcryptfs::engine::{Engine, Error, newest_header, unlock};
+use parking_lot::Mutex;
+use tgcryptfs::engine::{Engine, Error, Progress, newest_header, unlock};
 use tgcryptfs::ids::{BlockId, Hash, PackId};
 use tgcryptfs::log::object_name;
 use tgcryptfs::log::op::Op;
@@ -16,6 +17,57 @@ use tgcryptfs::store::{
 };
 use tgcryptfs::vault::MembershipRecord;
 use vfs::Stability::Buffered;
+
+/// Counts what it is told.
+#[derive(Debug, Default)]
+struct Counted {
+    steps: Mutex<Vec<Step>>,
+}
+
+#[derive(Debug)]
+struct Step {
+    what: String,
+    total: Option<u64>,
+    done: u64,
+    is_over: bool,
+}
+
+impl Progress for Counted {
+    fn begin(&self, what: &str, total: Option<u64>) {
+        let step = Step { what: what.to_owned(), total, done: 0, is_over: false };
+        self.steps.lock().push(step);
+    }
+
+    fn advance(&self, n: u64) {
+        self.steps.lock().last_mut().unwrap().done += n;
+    }
+
+    fn end(&self) {
+        self.steps.lock().last_mut().unwrap().is_over = true;
+    }
+}
+
+/// Whoever waits for a rebuild sees how far it is.
+#[test]
+fn a_rebuild_tells_how_far_it_is() {
+    run(async {
+        let world = World::new().await;
+        let (engine, _) = history(&world, "a", 3).await;
+        engine.close().await.unwrap();
+        let (counted, settings) = (Counted::default(), world.settings("new"));
+        let (store, env) = (world.store.clone(), world.env.clone());
+        let new = Engine::open(store, &credential(), settings, env, &counted).await.unwrap();
+        new.fsck(&counted).await.unwrap();
+        let steps = counted.steps.into_inner();
+        let step = |what: &str| steps.iter().find(|step| step.what == what).unwrap();
+        for what in ["reading the checkpoint", "verifying names", "verifying files"] {
+            let step = step(what);
+            assert!(step.done > 30 && step.is_over, "{step:?}");
+            assert_eq!(step.total, Some(step.done), "{what}");
+        }
+        assert!(steps.iter().all(|step| step.is_over), "{steps:?}");
+    });
+}
 
 /// A history of several uploads, with as many checkpoints as can be, and the digest
 /// of the state after each.

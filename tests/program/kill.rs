@@ -136,20 +136,21 @@ fn kill_often(rounds: u64, full_every: u64) {
     println!(
         "{rounds} kills, {changes} changes, {uploads} uploads; mounting took {median:?} in the median, {worst:?} at most"
     );
-    // A second is what it may take on a machine that does nothing else.
+    // Now and then the machine does something else.
+    assert!(median < Duration::from_secs(1), "seed {seed}: mounting took {median:?}");
     assert!(worst < Duration::from_secs(15), "seed {seed}: mounting took {worst:?}");
     run.machine.unmount(&mount);
     run.machine.fsck();
 }
 
 #[test]
-fn kill_keeps_a_prefix_that_holds_all_that_was_fsynced() {
+fn s29_kill_keeps_a_prefix_that_holds_all_that_was_fsynced() {
     kill_often(8, 4);
 }
 
 /// The same for longer: `cargo test --test program -- --ignored --nocapture two_hundred`.
 #[test]
 #[ignore = "takes several minutes"]
-fn two_hundred_kills_keep_a_prefix() {
+fn s29_two_hundred_kills_keep_a_prefix() {
     kill_often(200, 20);
 }

@@ -166,6 +166,125 @@ fn a_change_of_the_password_cut_short_leaves_the_old_one_or_the_new() {
     });
 }
 
+/// Runs a change of the ways into a vault, cut short; the password opens it throughout,
+/// and `opens` names files with another that must do so `before`, `after`, or both.
+fn cut_short_change_of_keys(
+    prepare: &dyn Fn(&Machine<'_>),
+    change: &dyn Fn(&Machine<'_>) -> Finished,
+    way: (&str, &Path),
+    (before, after): (bool, bool),
+    world: &World,
+) {
+    let machine = || crash::machine(world, "home");
+    let start = prepared(world, || {
+        machine().init();
+        prepare(&machine());
+    });
+    let command = || drop(change(&machine()).succeeded());
+    cut_short(world, &start, &command, &|is_done| {
+        succeeded(machine().run(&["fsck"]))?;
+        let (flag, file) = way;
+        let store = format!("store={}", machine().url());
+        let finished = machine().bare(&["fsck", flag, text(file), "--set", &store]);
+        match finished.code {
+            0 if after || (before && !is_done) => Ok(()),
+            4 if !after || (!before && !is_done) => Ok(()),
+            _ => Err(format!("done {is_done}: {finished:#?}")),
+        }
+    });
+}
+
+#[test]
+fn a_key_that_is_added_or_removed_is_there_or_not_whenever_that_is_cut_short() {
+    if !is_root("a disk of its own") {
+        return;
+    }
+    let world = World::new();
+    let second = world.private_file("second", "second password\n");
+    let way = ("--password-file", second.as_path());
+    let add = |machine: &Machine<'_>| {
+        machine.run(&["key", "add", "--new-password-file", text(&second)])
+    };
+    cut_short_change_of_keys(&|_| {}, &add, way, (false, true), &world);
+    let slots = |machine: &Machine<'_>| -> Vec<String> {
+        let list = machine.run(&["key", "list", "--json"]).succeeded().json();
+        let id = |slot: &serde_json::Value| slot["id"].as_str().unwrap().to_owned();
+        list.as_array().unwrap().iter().map(id).collect()
+    };
+    let (first, added) = (std::cell::OnceCell::new(), std::cell::OnceCell::new());
+    let prepare = |machine: &Machine<'_>| {
+        first.set(slots(machine)).unwrap();
+        add(machine).succeeded();
+        let mut slots = slots(machine);
+        slots.retain(|slot| !first.get().unwrap().contains(slot));
+        added.set(slots.remove(0)).unwrap();
+    };
+    let remove = |machine: &Machine<'_>| machine.run(&["key", "remove", added.get().unwrap()]);
+    cut_short_change_of_keys(&prepare, &remove, way, (true, false), &world);
+}
+
+#[test]
+fn a_new_recovery_code_cut_short_is_good_or_the_old_one_is() {
+    if !is_root("a disk of its own") {
+        return;
+    }
+    let world = World::new();
+    let machine = || crash::machine(&world, "home");
+    let code = world.path("code");
+    let start = prepared(&world, || {
+        let (machine, url) = (machine(), machine().url());
+        machine.run(&["init", "--store", &url, "--recovery-file", text(&code)]).succeeded();
+    });
+    // On the disk that is cut short: the code must be there before the old one is not.
+    let rotated = || machine().home.join("rotated");
+    let rotate = || {
+        let file = rotated();
+        machine().run(&["recovery", "rotate", "--recovery-file", text(&file)]).succeeded();
+    };
+    cut_short(&world, &start, &rotate, &|is_done| {
+        succeeded(machine().run(&["fsck"]))?;
+        let store = format!("store={}", machine().url());
+        let opens = |file: &Path| {
+            let code = ["fsck", "--recovery-code-file", text(file), "--set", &store];
+            file.exists() && machine().bare(&code).code == 0
+        };
+        match (opens(&code), opens(&rotated())) {
+            (true, false) if !is_done => Ok(()),
+            (false, true) => Ok(()),
+            found => Err(format!("done {is_done}: the old one and the new one: {found:?}")),
+        }
+    });
+}
+
+#[test]
+fn making_room_in_the_cache_can_be_cut_short() {
+    if !is_root("a disk of its own") {
+        return;
+    }
+    let world = World::new();
+    let machine = || crash::machine(&world, "home");
+    let start = prepared(&world, || {
+        make_vault(&machine());
+        machine().sync();
+        let mount = machine().mount("mount");
+        for number in 0..12 {
+            fs::write(mount.join(format!("more-{number}")), noise(1 << 20, number)).unwrap();
+        }
+        machine().sync();
+        machine().unmount(&mount);
+    });
+    // Less than there is: what was read least lately goes while everything is read.
+    let read_all = || {
+        let mount = machine().mount_with("mount", &["--set", "cache.max_size=4MiB"]);
+        for number in 0..12 {
+            let data = fs::read(mount.join(format!("more-{number}"))).unwrap();
+            assert!(data == noise(1 << 20, number), "more-{number}");
+        }
+        machine().unmount(&mount);
+    };
+    cut_short(&world, &start, &read_all, &|_| check_files(&machine()));
+}
+
 #[test]
 fn an_upload_cut_short_loses_nothing_and_is_made_up_for() {
     if !is_root("a disk of its own") {

@@ -2,14 +2,16 @@
 
 use crate::probe::Trouble;
 use crate::support::{Served, handle};
-use crate::wire::{Auth, NFS, Out, Wire, call};
+use crate::wire::{Auth, NFS, Out, Wire, call, marked};
 use rustix::net::sockopt;
+use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
 
 const MKDIR: u32 = 9;
+const LOOKUP: u32 = 3;
 const REMOVE: u32 = 12;
 
 fn mkdir(xid: u32, name: &str) -> Vec<u8> {
@@ -98,6 +100,43 @@ fn what_is_under_way_is_not_begun_again_and_is_answered_where_it_is_asked() {
     again.send(&mkdir(77, "dir"));
     assert_eq!(again.reply().body, reply.body);
     assert_eq!(served.probe.count("make"), 1);
+}
+
+/// Sends more than may be under way, as if in one go; how many of it begin.
+fn overfill(served: &Served, wire: &mut Wire) -> usize {
+    let calls_max = 256;
+    let lookup = |xid| {
+        let out = Out::default().opaque(&handle(1)).opaque(b"missing");
+        marked(&call(xid, &Auth::root(), (NFS, 3, LOOKUP), &out.0))
+    };
+    let burst: Vec<u8> = (0..calls_max + 50).flat_map(lookup).collect();
+    wire.stream.write_all(&burst).unwrap();
+    while served.probe.count("lookup") < calls_max as usize {
+        std::thread::yield_now();
+    }
+    calls_max as usize
+}
+
+/// What a client sent and nobody read is not done after it has given the connection up:
+/// it has asked again by another, and gone on since.
+#[test]
+fn what_a_full_connection_holds_is_not_done_late() {
+    for comes_again in [true, false] {
+        let served = Served::new();
+        let leave = Arc::new(Semaphore::new(0));
+        served.probe.trouble("lookup", Some(Trouble::Wait(Arc::clone(&leave))));
+        let mut wire = served.wire();
+        let begun = overfill(&served, &mut wire);
+        let port = break_off(wire);
+        let mut again = if comes_again { from_port(port, served.addr) } else { served.wire() };
+        again.ask(&Auth::None, (NFS, 3, 0), &Out::default());
+        leave.add_permits(1000);
+        // A stop waits until connections have done all that they will do.
+        let probe = Arc::clone(&served.probe);
+        drop(again);
+        served.stop();
+        assert_eq!(probe.count("lookup"), begun, "comes again: {comes_again}");
+    }
 }
 
 #[test]

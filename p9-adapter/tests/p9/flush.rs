@@ -2,7 +2,7 @@
 
 use crate::p9::client::{
     Client, EBADF, EIO, O_RDONLY, Put, R_ERROR, T_CLUNK, T_FLUSH, T_FSYNC, T_GETATTR, T_MKDIR,
-    T_READ, T_VERSION, T_WALK, T_XATTRCREATE, Take,
+    T_READ, T_VERSION, T_WALK, T_WRITE, T_XATTRCREATE, Take,
 };
 use crate::p9::support::{MSIZE, ROOT, Served, trusting, wait_until};
 use std::time::Duration;
@@ -181,6 +181,29 @@ fn waiting_requests_are_bounded_by_not_reading() {
     let syncs = (10..14).map(|tag| (T_FSYNC + 1, tag));
     let expected: Vec<_> = syncs.chain([(T_READ + 1, 14), (T_READ + 1, 15)]).collect();
     assert_eq!(answers, expected);
+}
+
+/// What a client sent and nobody read is not done after it has gone.
+#[test]
+fn what_a_full_connection_holds_is_not_done_late() {
+    let bounds = Bounds { requests_max: 4, ..Bounds::default() };
+    let served = Served::with(Export { bounds, ..trusting() });
+    let mut client = served.client();
+    let fid = client.file(ROOT, "f", b"data");
+    served.probe.shut("sync");
+    for tag in 10..14 {
+        client.send(tag, T_FSYNC, &sync(fid));
+    }
+    let before = served.probe.writes().len();
+    let late = Put::default().u32(fid).u64(0).u32(4).bytes(b"late");
+    client.send(14, T_WRITE, &late);
+    client.send(15, T_WRITE, &late);
+    drop(client);
+    let other = served.client();
+    served.probe.open_up("sync");
+    wait_until("the connection to be over", || served.tcp.peers().len() == 1);
+    drop(other);
+    assert_eq!(served.probe.writes().len(), before);
 }
 
 #[test]

@@ -12,11 +12,14 @@ use std::process::{Child, Command, Stdio};
 
 /// Watches over one mount; dropping it ends the watch.
 #[derive(Debug)]
-pub(super) struct Guard(Child);
+pub(super) struct Guard {
+    shell: Child,
+    is_let_go: bool,
+}
 
 impl Guard {
     pub(super) fn watch(source: &str, at: &Path) -> io::Result<Self> {
-        let mut child = Command::new("sh")
+        let mut shell = Command::new("sh")
             .args(["-c", &guard_script(System::OWN), "unmount-on-death"])
             .arg(at)
             .current_dir("/")
@@ -25,17 +28,26 @@ impl Guard {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()?;
-        let told = child.stdin.as_mut().map(|pipe| writeln!(pipe, "{source}"));
-        let guard = Self(child);
+        let told = shell.stdin.as_mut().map(|pipe| writeln!(pipe, "{source}"));
+        let guard = Self { shell, is_let_go: false };
         told.unwrap_or_else(|| Err(io::ErrorKind::BrokenPipe.into()))?;
         Ok(guard)
+    }
+
+    /// Unmounts as if this process had died, and what is mounted in the next seconds too.
+    pub(super) fn let_go(mut self) {
+        self.is_let_go = true;
+        drop(self.shell.stdin.take());
     }
 }
 
 impl Drop for Guard {
     fn drop(&mut self) {
+        if self.is_let_go {
+            return;
+        }
         // Both can only fail if the shell is gone already.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.shell.kill();
+        let _ = self.shell.wait();
     }
 }

@@ -83,8 +83,17 @@ impl Place {
     }
 
     /// As whom clients act unless somebody says otherwise: other machines can say anything.
+    /// Where it cannot be seen which user of this machine asks (macOS), everybody who can
+    /// reach the address is taken for whoever serves.
     pub(super) fn default_squash(&self) -> Squash {
-        if self.is_private() { Squash::None } else { Squash::All { uid: NOBODY, gid: NOBODY } }
+        if !self.is_private() {
+            return Squash::All { uid: NOBODY, gid: NOBODY };
+        }
+        if cfg!(target_os = "linux") {
+            return Squash::None;
+        }
+        let (uid, gid) = (rustix::process::geteuid(), rustix::process::getegid());
+        Squash::All { uid: uid.as_raw(), gid: gid.as_raw() }
     }
 
     /// What other machines call this one, as far as it can be told from the address.
