@@ -8,10 +8,11 @@ use super::password::SecretArgs;
 use super::session::{self, Create};
 use super::vault_ops;
 use crate::config::{FlagValue, Layers, Loaded, save_keys};
+use crate::env::sync_dir;
 use anyhow::Result;
 use serde_json::Value;
 use std::fs::{File, OpenOptions};
-use std::io::{BufRead, IsTerminal, Write};
+use std::io::{self, BufRead, IsTerminal, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -125,18 +126,33 @@ impl Init {
 
 /// Gives the recovery code to the user, into a file or on the screen.
 pub(super) fn hand_out_code(code: &str, file: Option<(File, &Path)>) -> Result<()> {
-    if let Some((mut file, path)) = file {
-        let written = writeln!(file, "{code}").and_then(|()| file.sync_all());
-        if written.is_ok() {
-            eprintln!("the recovery code is in {}; move it to a safe place", path.display());
+    if let Some((file, path)) = file {
+        if write_code(code, file, path).is_ok() {
+            say_where_code_is(path);
             return Ok(());
         }
         eprintln!("cannot write {}; here is the recovery code instead", path.display());
     }
+    show_code(code)
+}
+
+pub(super) fn say_where_code_is(path: &Path) {
+    eprintln!("the recovery code is in {}; move it to a safe place", path.display());
+}
+
+/// Writes the recovery code into its file, which survives a power cut from then on.
+pub(super) fn write_code(code: &str, mut file: File, path: &Path) -> io::Result<()> {
+    writeln!(file, "{code}")?;
+    file.sync_all()?;
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());
+    sync_dir(&File::open(dir.unwrap_or(Path::new(".")))?)
+}
+
+pub(super) fn show_code(code: &str) -> Result<()> {
     println!("recovery code: {code}");
-    if std::io::stdin().is_terminal() && std::io::stdout().is_terminal() {
+    if io::stdin().is_terminal() && io::stdout().is_terminal() {
         println!("Write it down now: it opens the vault without the password, and it is not kept.");
-        confirm_written_down(code, &mut std::io::stdin().lock());
+        confirm_written_down(code, &mut io::stdin().lock());
     }
     Ok(())
 }
@@ -156,7 +172,7 @@ fn confirm_written_down(code: &str, answers: &mut impl BufRead) {
         let expected = groups.get(number.saturating_sub(1)).copied().unwrap_or_default();
         let is_right = (0..RETYPE_ATTEMPTS).any(|_| {
             print!("type group {number} of the code again: ");
-            drop(std::io::stdout().flush());
+            drop(io::stdout().flush());
             let mut answer = String::new();
             drop(answers.read_line(&mut answer));
             answer.trim().eq_ignore_ascii_case(expected)

@@ -3,8 +3,8 @@
 //! not be able to lock its owner out.
 
 use super::context::Context;
-use super::exit::{Code, Failure};
-use super::init::{create_secret_file, hand_out_code};
+use super::exit::{Code, Failure, OrFail};
+use super::init::{create_secret_file, say_where_code_is, show_code, write_code};
 use super::logging::utc;
 use super::password::{SecretArgs, ask_twice, read_password};
 use super::render;
@@ -144,17 +144,23 @@ impl Recovery {
             return Err(Failure::new(Code::NotFound, message).into());
         };
         let vault = Unlocked::new(context, &secret.obtain(context)?)?;
-        // Before the old code stops working.
-        let file = recovery_file.as_deref().map(create_secret_file).transpose()?;
-        match vault.rotate_recovery() {
-            Ok(code) => hand_out_code(&code, file.zip(recovery_file.as_deref())),
-            Err(error) => {
-                if let Some(path) = recovery_file {
-                    // It is empty and was made by this call.
-                    drop(std::fs::remove_file(path));
-                }
-                Err(error)
-            }
+        let code = vault.new_recovery_code();
+        let text = code.to_text();
+        let Some(path) = recovery_file else {
+            vault.rotate_recovery(code)?;
+            return show_code(&text);
+        };
+        // Kept safe before the old code stops working.
+        let file = create_secret_file(path)?;
+        let written = write_code(&text, file, path)
+            .or_fail(Code::SecretUnreadable, format!("cannot write {}", path.display()));
+        let changed = written.map_err(Into::into).and_then(|()| vault.rotate_recovery(code));
+        if changed.is_err() {
+            // It was made by this call, and opens nothing.
+            drop(std::fs::remove_file(path));
+            return changed;
         }
+        say_where_code_is(path);
+        Ok(())
     }
 }

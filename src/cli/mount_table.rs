@@ -163,7 +163,8 @@ pub(super) fn check_mount_point(path: &Path) -> Result<PathBuf, Failure> {
         Mounted::Nfs { port } => (true, !nfs_mount::is_served(port)),
         Mounted::Nothing | Mounted::Other => (false, false),
     };
-    if is_ours && !is_dead {
+    // What is dead may have freed itself between the two looks.
+    if is_ours && !is_dead && mounted_at(&resolved).is_ours() {
         let message = format!("unmount {} first: it is mounted", resolved.display());
         return Err(Failure::new(Code::MountPoint, message));
     }

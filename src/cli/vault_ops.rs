@@ -16,7 +16,6 @@ use crate::vault::{
 };
 use anyhow::Result;
 use tokio::runtime::Runtime;
-use zeroize::Zeroizing;
 
 /// Earlier headers that are kept beside the newest.
 const EARLIER_KEPT: u64 = 2;
@@ -91,16 +90,18 @@ impl<'a> Unlocked<'a> {
         self.replace(old, new)
     }
 
-    /// Makes a new recovery code; the old one stops working.
-    pub(super) fn rotate_recovery(&self) -> Result<Zeroizing<String>> {
-        let code = RecoveryCode::generate(&self.context.env);
-        let text = code.to_text();
+    /// A recovery code that opens nothing yet.
+    pub(super) fn new_recovery_code(&self) -> RecoveryCode {
+        RecoveryCode::generate(&self.context.env)
+    }
+
+    /// Takes a new recovery code; the old one stops working.
+    pub(super) fn rotate_recovery(&self, code: RecoveryCode) -> Result<()> {
         let new = Credential::Recovery(code);
         match self.slots_of(SlotKind::Recovery)[..] {
-            [] => self.add(&new).map(drop)?,
-            [old, ..] => self.replace(old, &new)?,
+            [] => self.add(&new).map(drop),
+            [old, ..] => self.replace(old, &new),
         }
-        Ok(text)
     }
 
     fn slots_of(&self, kind: SlotKind) -> Vec<SlotId> {

@@ -146,44 +146,6 @@ fn removing_the_cache_loses_nothing_and_what_is_not_sent_is_missed() {
 }
 
 #[test]
-fn a_cache_that_cannot_be_written_is_gone_around_and_used_again_when_it_can() {
-    run(async {
-        let world = World::new().await;
-        let engine = world.open("a").await;
-        let data = |file: u64| noise(200_000, file);
-        let all: Vec<_> = (0..4).map(|file| (format!("file {file}"), data(file))).collect();
-        for (file, data) in &all {
-            // A pack each.
-            put(&engine, file, data.clone(), Stability::Buffered).await;
-            engine.sync().await.unwrap();
-        }
-        let reader = world.open("b").await;
-        let parts = world.settings("b").cache_dir.join("parts");
-        let kept = || std::fs::read_dir(&parts).unwrap().count();
-        assert_eq!(read(&reader, &all[0].0).await.unwrap(), all[0].1);
-        let before = kept();
-        assert!(before > 0);
-        let aside = parts.with_extension("aside");
-        std::fs::rename(&parts, &aside).unwrap();
-        std::fs::write(&parts, "in the way").unwrap();
-        for (file, data) in &all[..3] {
-            assert_eq!(read(&reader, file).await.unwrap(), *data);
-        }
-        std::fs::remove_file(&parts).unwrap();
-        std::fs::rename(&aside, &parts).unwrap();
-        for (file, data) in &all {
-            assert_eq!(read(&reader, file).await.unwrap(), *data);
-        }
-        assert!(kept() > before, "what was read last is kept");
-        reader.close().await.unwrap();
-        let reader = world.open("b").await;
-        for (file, data) in &all {
-            assert_eq!(read(&reader, file).await.unwrap(), *data);
-        }
-    });
-}
-
-#[test]
 fn writing_again_heals_what_the_store_has_lost() {
     run(async {
         let world = World::new().await;

@@ -263,26 +263,33 @@ fn making_room_in_the_cache_can_be_cut_short() {
     }
     let world = World::new();
     let machine = || crash::machine(&world, "home");
+    let content = |number: u64| noise(1 << 20, 1000 + number);
     let start = prepared(&world, || {
         make_vault(&machine());
         machine().sync();
         let mount = machine().mount("mount");
-        for number in 0..12 {
-            fs::write(mount.join(format!("more-{number}")), noise(1 << 20, number)).unwrap();
+        for number in 0..80 {
+            fs::write(mount.join(format!("more-{number}")), content(number)).unwrap();
         }
         machine().sync();
         machine().unmount(&mount);
     });
-    // Less than there is: what was read least lately goes while everything is read.
+    // Less than there is, so that some of it goes.
     let read_all = || {
-        let mount = machine().mount_with("mount", &["--set", "cache.max_size=4MiB"]);
-        for number in 0..12 {
+        let flags = ["--set", "cache.max_size=64MiB", "--set", "chunk.chunk_size=8MiB"];
+        let mount = machine().mount_with("mount", &flags);
+        fs::write(mount.join("one-more"), content(100)).unwrap();
+        machine().sync();
+        for number in 0..80 {
             let data = fs::read(mount.join(format!("more-{number}"))).unwrap();
-            assert!(data == noise(1 << 20, number), "more-{number}");
+            assert!(data == content(number), "more-{number}");
         }
         machine().unmount(&mount);
     };
-    cut_short(&world, &start, &read_all, &|_| check_files(&machine()));
+    let steps = cut_short(&world, &start, &read_all, &|_| check_files(&machine()));
+    let is_pack = |name: &OsString| name.len() == 32 && !name.to_string_lossy().contains('.');
+    let goes = |step: &&Step| matches!(step, Step::Unname { name, .. } if is_pack(name));
+    assert!(steps.iter().any(|step| goes(&step)), "no pack went from the cache");
 }
 
 #[test]

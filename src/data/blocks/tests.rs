@@ -293,6 +293,34 @@ fn a_directory_that_a_crash_left_wrong_in_the_cache_is_fetched_again() {
 }
 
 #[test]
+fn a_cache_that_cannot_be_written_is_gone_around_and_used_again_when_it_can() {
+    block_on(async {
+        let machine = Machine::new();
+        let mut ids = Vec::new();
+        for seed in 0..4 {
+            ids.push(machine.add(seed));
+            machine.upload().await;
+        }
+        machine.blocks.shrink_cache(0);
+        let parts = machine.dir.path().join("cache/parts");
+        let kept = || machine.blocks.parts.bytes();
+        assert!(machine.has(ids[0], 0).await && kept() > 0);
+        let aside = parts.with_extension("aside");
+        std::fs::rename(&parts, &aside).unwrap();
+        std::fs::write(&parts, "in the way").unwrap();
+        assert!(machine.has(ids[0], 0).await && machine.has(ids[1], 1).await);
+        assert_eq!(kept(), 0, "nothing is said to be kept that cannot be read");
+        std::fs::remove_file(&parts).unwrap();
+        std::fs::rename(&aside, &parts).unwrap();
+        assert!(machine.has(ids[2], 2).await && kept() > 0);
+        let machine = machine.crash();
+        for (seed, id) in (0..).zip(ids) {
+            assert!(machine.has(id, seed).await);
+        }
+    });
+}
+
+#[test]
 fn packs_in_the_cache_cost_no_descriptors() {
     block_on(async {
         let machine = Machine::new();
