@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 """Shows what a mount's time goes to, request by request.
 
-    requests.py --tools DIR --tgcryptfs PROGRAM [--base DIR]
+    requests.py --tools DIR --data DIR --tgcryptfs PROGRAM [--system NAME] [--base DIR]
 
 For each operation: which requests the kernel sends, how many per operation, how long the
 daemon takes for one (from sending to answer, median), and how long until the program
 sends the next (waking it up, mostly). Reads the kernel's own trace points, so it needs
-root; `benches/peers/run` makes the tools.
+root; `benches/peers/run` makes the tools and the data.
 """
 
 import argparse
@@ -63,12 +63,14 @@ def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tools", required=True)
+    parser.add_argument("--data", required=True)
     parser.add_argument("--tgcryptfs", required=True)
+    parser.add_argument("--system", default="tgcryptfs", choices=systems.ALL)
     parser.add_argument("--base", default="/dev/shm/tgcryptfs-requests")
     options = parser.parse_args()
     if not os.path.isdir(f"{TRACING}/events"):
         systems.run(["mount", "-t", "tracefs", "tracefs", TRACING])
-    system = systems.Tgcryptfs(options.base, options.tools, options.tgcryptfs)
+    system = systems.ALL[options.system](options.base, options.tools, options.tgcryptfs)
     system.fresh()
     try:
         small = [f"{options.tools}/files", system.mount]
@@ -96,6 +98,9 @@ def main():
         show("unlink", [*small, "unlink", *sizes], FILES[1])
         show("read 4 KiB at random, cold", [f"{options.tools}/random", data, "read", "2000"], 2000, True)
         show("write 4 KiB at random and fsync", [f"{options.tools}/random", data, "fsync", "1000"], 1000)
+        clone = f"{system.mount}/clone"
+        systems.run(["git", "clone", "-q", "--no-hardlinks", f"{options.data}/repository.git", clone])
+        show("git status after a clone, all in all", ["git", "-C", clone, "status", "--porcelain"], 1)
         show("write 256 MiB", [f"{options.tools}/stream", data, "write", "256", "4"], 256)
     finally:
         system.stop()
