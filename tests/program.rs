@@ -14,9 +14,11 @@ mod program {
     mod disk;
     mod errors;
     mod faults;
+    mod flood;
     mod kill;
     mod lifecycle;
     mod power;
+    mod probes;
     mod round_trip;
     mod saves;
     mod scale;
