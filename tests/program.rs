@@ -23,6 +23,7 @@ mod program {
     mod saves;
     mod scale;
     mod serve;
+    mod slow;
     mod steps;
     mod support;
     mod together;

@@ -34,7 +34,7 @@
 //!
 //! Calls work inline and never wait for another task: on a local disk that is
 //! cheaper than moving the work to another thread, and the caller decides how
-//! many run at once.
+//! many run at once. Where they take long, `aside` makes them elsewhere.
 
 mod durable;
 mod put;

@@ -14,6 +14,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Which changes of a disk fail, and how.
 #[derive(Clone, Debug)]
@@ -36,6 +37,8 @@ struct Inside {
     tried: u64,
     /// What each listing that is open lists.
     listings: serve::Listings,
+    /// How long it takes to open a file.
+    opening: Duration,
 }
 
 /// A mounted disk.
@@ -52,7 +55,8 @@ impl Disk {
         let next = image.nodes.keys().next_back().unwrap() + 1;
         let (steps, fault, tried) = (Vec::new(), None, 0);
         let listings = serve::Listings::default();
-        let inside = Inside { image, steps, next, fault, tried, listings };
+        let opening = Duration::ZERO;
+        let inside = Inside { image, steps, next, fault, tried, listings, opening };
         let inside = Arc::new(Mutex::new(inside));
         let mut config = fuser::Config::default();
         config.mount_options = vec![MountOption::FSName("disk".into())];
@@ -80,6 +84,11 @@ impl Disk {
     pub(crate) fn fail(&self, fault: Option<Fault>) {
         let mut inside = self.inside.lock();
         (inside.fault, inside.tried) = (fault, 0);
+    }
+
+    /// Makes each opening of a file take so long, as on a disk that is far away.
+    pub(crate) fn slow(&self, opening: Duration) {
+        self.inside.lock().opening = opening;
     }
 
     /// Changes tried, or syncs, since [`Disk::fail`].

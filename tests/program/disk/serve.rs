@@ -24,6 +24,13 @@ pub(super) type Listings = HashMap<u64, Vec<(Id, FileType, OsString)>>;
 
 pub(super) struct Server(pub(super) Arc<Mutex<Inside>>);
 
+impl Server {
+    fn wait(&self) {
+        let opening = self.0.lock().opening;
+        std::thread::sleep(opening);
+    }
+}
+
 fn kind(mode: u32) -> FileType {
     match mode & libc::S_IFMT {
         libc::S_IFDIR => FileType::Directory,
@@ -265,6 +272,7 @@ impl Filesystem for Server {
     }
 
     fn open(&self, _: &Request, _: INodeNo, _: OpenFlags, reply: ReplyOpen) {
+        self.wait();
         reply.opened(FileHandle(0), FopenFlags::FOPEN_KEEP_CACHE);
     }
 
@@ -278,6 +286,7 @@ impl Filesystem for Server {
         _flags: i32,
         reply: ReplyCreate,
     ) {
+        self.wait();
         match self.0.lock().make(dir, name, libc::S_IFREG | mode & 0o7777, b"") {
             Ok(attr) => {
                 let flags = FopenFlags::FOPEN_KEEP_CACHE;
