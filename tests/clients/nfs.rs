@@ -1,5 +1,6 @@
 //! A client of NFS that knows nothing but bytes. Programs of tests take this file in.
 
+use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketType, sockopt};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::Duration;
@@ -104,11 +105,18 @@ pub(crate) fn reconnect(Wire { stream, .. }: Wire) -> Wire {
     let from = SocketAddr::from((Ipv4Addr::LOCALHOST, stream.local_addr().unwrap().port()));
     sockopt::set_socket_linger(&stream, Some(Duration::ZERO)).unwrap();
     drop(stream);
-    let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
-    sockopt::set_socket_reuseaddr(&socket, true).unwrap();
-    rustix::net::bind(&socket, &from).unwrap();
-    rustix::net::connect(&socket, &to).unwrap();
-    Wire::over(TcpStream::from(socket))
+    for _ in 0..2000 {
+        let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+        sockopt::set_socket_reuseaddr(&socket, true).unwrap();
+        rustix::net::bind(&socket, &from).unwrap();
+        match rustix::net::connect(&socket, &to) {
+            Ok(()) => return Wire::over(TcpStream::from(socket)),
+            // Another test's child may hold the old one until it runs its program.
+            Err(Errno::ADDRNOTAVAIL) => std::thread::sleep(Duration::from_millis(5)),
+            Err(errno) => panic!("connecting again: {errno}"),
+        }
+    }
+    panic!("the port is never free again");
 }
 
 fn told(reply: &Reply) -> Result<Vec<u8>, u32> {
