@@ -39,6 +39,8 @@ struct Inside {
     listings: serve::Listings,
     /// How long it takes to open a file.
     opening: Duration,
+    /// Why nothing of it can be had, if so.
+    away: Option<Errno>,
 }
 
 /// A mounted disk.
@@ -55,8 +57,8 @@ impl Disk {
         let next = image.nodes.keys().next_back().unwrap() + 1;
         let (steps, fault, tried) = (Vec::new(), None, 0);
         let listings = serve::Listings::default();
-        let opening = Duration::ZERO;
-        let inside = Inside { image, steps, next, fault, tried, listings, opening };
+        let (opening, away) = (Duration::ZERO, None);
+        let inside = Inside { image, steps, next, fault, tried, listings, opening, away };
         let inside = Arc::new(Mutex::new(inside));
         let mut config = fuser::Config::default();
         config.mount_options = vec![MountOption::FSName("disk".into())];
@@ -89,6 +91,11 @@ impl Disk {
     /// Makes each opening of a file take so long, as on a disk that is far away.
     pub(crate) fn slow(&self, opening: Duration) {
         self.inside.lock().opening = opening;
+    }
+
+    /// Has nothing to be had, as on a disk of a machine that is not there, or no more.
+    pub(crate) fn take_away(&self, error: Option<Errno>) {
+        self.inside.lock().away = error;
     }
 
     /// Changes tried, or syncs, since [`Disk::fail`].
