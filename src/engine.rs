@@ -22,6 +22,7 @@ mod membership;
 mod names;
 mod open;
 mod others;
+mod patience;
 mod publish;
 mod read;
 mod serve;
@@ -51,6 +52,7 @@ use crate::store::BlobStore;
 use bytes::Bytes;
 use commit::Committer;
 use parking_lot::Mutex;
+use patience::Patience;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Weak};
 use vfs::LockTable;
@@ -67,6 +69,7 @@ const DIR_SIZE: u64 = 4096;
 #[derive(Clone, Debug)]
 pub struct Engine {
     inner: Arc<Inner>,
+    patience: Patience,
 }
 
 /// What all parts of an engine share.

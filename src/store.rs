@@ -17,6 +17,7 @@
 //! * Every call ends: in time with the answer, or with an [`Error`] that says
 //!   whether to try again.
 
+mod aside;
 mod error;
 mod fault;
 mod file;

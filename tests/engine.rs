@@ -14,5 +14,6 @@ mod engine {
     mod rebuild;
     mod suite;
     mod survival;
+    mod waiting;
     mod writes;
 }

@@ -14,13 +14,16 @@ mod program {
     mod disk;
     mod errors;
     mod faults;
+    mod flood;
     mod kill;
     mod lifecycle;
     mod power;
+    mod probes;
     mod round_trip;
     mod saves;
     mod scale;
     mod serve;
+    mod slow;
     mod steps;
     mod support;
     mod together;

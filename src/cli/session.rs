@@ -182,7 +182,7 @@ impl Session {
         options.threads = usize::try_from(config.threads).ok();
         options.writeback_cache = config.writeback_cache;
         options.fsync = durability(&context.loaded.config);
-        let fs = Arc::new(self.service.engine.clone());
+        let fs = Arc::new(self.service.engine.patient());
         let mount = fuse_adapter::mount(fs, self.runtime.handle().clone(), options)
             .or_fail(Code::MountPoint, format!("cannot mount at {}", mount_point.display()))?;
         Ok(Offered {

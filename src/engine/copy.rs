@@ -60,7 +60,7 @@ impl Engine {
         len: u64,
     ) -> Result<Part> {
         self.inner.check_writable()?;
-        self.inner.make_room(len.min(COPIED_LEN_MAX)).await?;
+        self.inner.make_room(len.min(COPIED_LEN_MAX), self.patience).await?;
         let (source, target) = (Target::of(from.0), Target::of(to.0));
         source.check(source.can_read)?;
         target.check(target.can_write)?;

@@ -8,7 +8,7 @@ use super::identity::{Identity, load_pin, save_pin};
 use super::membership::{Chain, newest_header, unlock};
 use super::others::{Others, catch_up};
 use super::publish::Publisher;
-use super::{Engine, Error, Inner, Numbers, Progress, Result, Settings};
+use super::{Engine, Error, Inner, Numbers, Patience, Progress, Result, Settings};
 use crate::crypto::{Key32, MasterKey, SignatureKind, envelope, names};
 use crate::data::blocks::{Blocks, Policy};
 use crate::env::Env;
@@ -171,7 +171,7 @@ impl Engine {
             last_error: Mutex::new(None),
             background: super::background::Background::default(),
         });
-        let engine = Self { inner };
+        let engine = Self { inner, patience: Patience::default() };
         engine.inner.reserve_numbers()?;
         Ok(engine)
     }

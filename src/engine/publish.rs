@@ -20,15 +20,10 @@ use crate::log::segment::{DEPS_MAX, Dep, GROUPS_LEN_MAX, Segment};
 use crate::meta::db::{Key, Reader, Table};
 use crate::meta::row::PackState;
 use crate::meta::singles::{OwnLog, Seen, Single};
-use crate::store::{PutMode, PutOutcome};
+use crate::store::{self, PutMode, PutOutcome};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-
-/// How long a writer waits for a store that does not answer before it is told.
-const STORE_WAIT_MAX: Duration = Duration::from_secs(60);
-/// How long before the store is tried again meanwhile.
-const STORE_RETRY_DELAY: Duration = Duration::from_millis(500);
 
 /// Bytes of the outbox, or of segments to send, in memory at a time.
 const PIECE_LEN: usize = 2 << 20;
@@ -43,6 +38,10 @@ pub(crate) struct Publisher {
     others: Others,
     anchors: AnchorFile,
     db: Reader,
+    /// Changes up to here are in the store.
+    sent: Option<u64>,
+    /// When the last try ended, if the store was out of reach.
+    failed_at: Option<Duration>,
 }
 
 /// A segment made from the outbox, signed and sealed.
@@ -61,7 +60,8 @@ impl Publisher {
         anchors: AnchorFile,
         db: Reader,
     ) -> Self {
-        Self { identity, membership, own, seen, others, anchors, db }
+        let (sent, failed_at) = (None, None);
+        Self { identity, membership, own, seen, others, anchors, db, sent, failed_at }
     }
 
     /// Where this life's log ends; nowhere before the first segment.
@@ -101,7 +101,7 @@ impl Inner {
         if self.settings.read_only {
             return Ok(Vec::new());
         }
-        let result = self.publish().await;
+        let result = self.publish_for_all().await;
         let is_out_of_reach = |error: &Error| error.kind() == vfs::ErrorKind::Unavailable;
         let (worst, tries_again) = match &result {
             // What is damaged is not tried again, unasked, before the next change.
@@ -115,9 +115,33 @@ impl Inner {
         result
     }
 
-    async fn publish(&self) -> Result<Vec<Error>> {
-        let mut publisher = self.publisher.lock().await;
-        let (last_outbox, packs, draft, unmerged) = {
+    /// Publishes, unless whoever was at it meanwhile did so for this caller too, or found
+    /// that the store is out of reach.
+    async fn publish_for_all(&self) -> Result<Vec<Error>> {
+        let (wanted, asked_at) = (self.state.lock().seq, self.env.monotonic());
+        let mut publisher = match self.publisher.try_lock() {
+            Ok(publisher) => publisher,
+            Err(_) => {
+                let publisher = self.publisher.lock().await;
+                if publisher.sent.is_some_and(|sent| sent >= wanted) {
+                    return Ok(Vec::new());
+                }
+                if publisher.failed_at.is_some_and(|failed_at| failed_at >= asked_at) {
+                    let error = store::Error::new(store::ErrorKind::Offline);
+                    return Err(error.at(self.store.location()).into());
+                }
+                publisher
+            }
+        };
+        let result = self.publish(&mut publisher).await;
+        let is_out_of_reach = |error: &Error| error.kind() == vfs::ErrorKind::Unavailable;
+        let has_failed = result.as_ref().is_err_and(is_out_of_reach);
+        publisher.failed_at = has_failed.then(|| self.env.monotonic());
+        result
+    }
+
+    async fn publish(&self, publisher: &mut Publisher) -> Result<Vec<Error>> {
+        let (last_outbox, packs, draft, unmerged, committed) = {
             let mut committer = self.committer.lock().await;
             let unmerged = self.commit_for_upload(&mut committer).await?;
             // What is committed from here on is for the next upload.
@@ -130,7 +154,8 @@ impl Inner {
             // All that the log refers to; what is closed from here on is for the next too.
             let mut packs = self.blocks.packs_in(PackState::Uploaded);
             packs.extend(self.blocks.packs_in(PackState::Closed));
-            (committer.last_outbox, packs, draft, unmerged)
+            let committed = self.committed.load(Ordering::Acquire);
+            (committer.last_outbox, packs, draft, unmerged, committed)
         };
         // Nobody needs a checkpoint to read what is sent; the next upload tries again.
         let warn = |error: &Error| log::warn!("no checkpoint was written: {error}");
@@ -138,15 +163,18 @@ impl Inner {
             .map(|draft| blocking(|| self.build_checkpoint(draft, &packs)))
             .and_then(|built| built.inspect_err(warn).ok());
         self.upload_packs().await?;
-        let Publisher { others, seen, .. } = &mut *publisher;
+        let Publisher { others, seen, .. } = publisher;
         others.check(&*self.store, self.blocks.keyring(), seen).await?;
-        self.make_segments(&mut publisher, last_outbox, &packs)?;
-        self.send_segments(&mut publisher).await?;
+        self.make_segments(publisher, last_outbox, &packs)?;
+        self.send_segments(publisher).await?;
         if let Some(built) = built {
-            drop(self.write_checkpoint(&mut publisher, built).await.inspect_err(warn));
+            drop(self.write_checkpoint(publisher, built).await.inspect_err(warn));
         }
         if publisher.own.told_seq != publisher.own.next_seq {
-            self.send_head(&mut publisher).await?;
+            self.send_head(publisher).await?;
+        }
+        if unmerged.is_empty() {
+            publisher.sent = Some(committed);
         }
         self.blocks.shrink_cache(self.settings.cache_size_max);
         Ok(unmerged)
@@ -304,21 +332,6 @@ impl Inner {
             self.db.write(|txn| txn.delete_through(Table::Sending, last))?;
         }
         publisher.raise_anchors()
-    }
-
-    /// Holds writers back while too much waits for the store, for a while even
-    /// while the store cannot be reached.
-    pub(super) async fn wait_for_store(&self) -> vfs::Result<()> {
-        let started = self.env.monotonic();
-        while self.blocks.unsent_bytes() > self.settings.dirty_max {
-            match self.sync_to_store(|_| false).await {
-                Err(error) if error.kind() != vfs::ErrorKind::Unavailable => return Err(error),
-                Err(error) if self.env.monotonic() > started + STORE_WAIT_MAX => return Err(error),
-                Err(_) => self.env.sleep(STORE_RETRY_DELAY).await,
-                Ok(()) => {}
-            }
-        }
-        Ok(())
     }
 }
 

@@ -141,7 +141,13 @@ impl Vfs for Engine {
         offset: u64,
         len: u32,
     ) -> Result<ReadData> {
-        self.do_read(cx, file, offset, len).await
+        let wait = self.wait();
+        loop {
+            let told = self.do_read(cx, file, offset, len).await;
+            if !wait.tries_again(told.as_ref().err()).await {
+                return told;
+            }
+        }
     }
 
     async fn write(
@@ -178,7 +184,7 @@ impl Vfs for Engine {
         };
         // A commit takes everything: what happened before in other places must
         // not be missing when this survives.
-        self.inner.make_stable(stability.max(Stability::Journaled), file).await?;
+        self.make_stable(stability.max(Stability::Journaled), file).await?;
         Ok(self.inner.verifier)
     }
 
@@ -190,7 +196,13 @@ impl Vfs for Engine {
         len: u64,
         what: Allocate,
     ) -> Result<Wcc> {
-        self.do_allocate(cx, file, offset, len, what).await
+        let wait = self.wait();
+        loop {
+            let told = self.do_allocate(cx, file, offset, len, what).await;
+            if !wait.tries_again(told.as_ref().err()).await {
+                return told;
+            }
+        }
     }
 
     async fn seek(
@@ -200,7 +212,13 @@ impl Vfs for Engine {
         offset: u64,
         to: SeekTo,
     ) -> Result<u64> {
-        self.do_seek(cx, file, offset, to).await
+        let wait = self.wait();
+        loop {
+            let told = self.do_seek(cx, file, offset, to).await;
+            if !wait.tries_again(told.as_ref().err()).await {
+                return told;
+            }
+        }
     }
 
     async fn copy(
@@ -210,7 +228,13 @@ impl Vfs for Engine {
         to: (At<'_, Handle>, u64),
         len: u64,
     ) -> Result<u64> {
-        self.do_copy(cx, from, to, len).await
+        let wait = self.wait();
+        loop {
+            let told = self.do_copy(cx, from, to, len).await;
+            if !wait.tries_again(told.as_ref().err()).await {
+                return told;
+            }
+        }
     }
 
     async fn lock_conflict(

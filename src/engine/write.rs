@@ -3,7 +3,7 @@
 use super::error::told;
 use super::handle::Target;
 use super::names::Call;
-use super::{Engine, FILE_SIZE_MAX, Handle, Inner};
+use super::{Engine, FILE_SIZE_MAX, Handle, Inner, Patience};
 use crate::data::blocks::BlockType;
 use crate::data::file::FileState;
 use crate::data::manifest;
@@ -94,7 +94,7 @@ impl Engine {
         stability: Stability,
     ) -> Result<Written> {
         self.inner.check_writable()?;
-        self.inner.make_room(data.len() as u64).await?;
+        self.inner.make_room(data.len() as u64, self.patience).await?;
         let target = Target::of(file);
         target.check(target.can_write)?;
         let count = u32::try_from(data.len()).map_err(|_| ErrorKind::Invalid)?;
@@ -131,7 +131,7 @@ impl Engine {
             }
         };
         self.inner.seal_soon(target.ino, unsaved)?;
-        self.inner.make_stable(stability, Some(target.ino)).await?;
+        self.make_stable(stability, Some(target.ino)).await?;
         Ok(Written { count, wcc, stability, verifier: self.inner.verifier })
     }
 
@@ -152,7 +152,7 @@ impl Engine {
         target.check(target.can_write)?;
         let end = rules::range_end(offset, len, FILE_SIZE_MAX)?;
         // Zeros are written where a block is not covered: at either end.
-        self.inner.make_room(2 * self.inner.block_size).await?;
+        self.inner.make_room(2 * self.inner.block_size, self.patience).await?;
         loop {
             let before = {
                 let mut call = Call::begin(&self.inner);
@@ -198,6 +198,31 @@ impl Engine {
             return Ok(Wcc::new(&now, call.attr(target.ino)?));
         }
     }
+
+    /// Makes everything so far at least as safe as asked; if it is about one file,
+    /// that others cannot be uploaded does not matter.
+    pub(super) async fn make_stable(&self, stability: Stability, file: Option<u64>) -> Result<()> {
+        let inner = &self.inner;
+        match stability {
+            Stability::Buffered => Ok(()),
+            Stability::Journaled => {
+                if inner.state.lock().dirty_bytes > SEAL_AHEAD_LEN {
+                    // It takes long; whoever called may have others to serve.
+                    tokio::task::yield_now().await;
+                }
+                inner.commit().await
+            }
+            Stability::Uploaded => {
+                let wait = self.wait();
+                loop {
+                    let told = inner.sync_to_store(|ino| file.is_none_or(|file| file == ino)).await;
+                    if !wait.tries_again(told.as_ref().err()).await {
+                        return told;
+                    }
+                }
+            }
+        }
+    }
 }
 
 /// Unsaved bytes of a file in which full blocks may be found; 0 if it was looked for
@@ -213,7 +238,7 @@ type Picked = (u64, Vec<(u64, Bytes)>);
 impl Inner {
     /// Waits until `len` more bytes may be held in memory and on the local disk,
     /// and it is known exactly what is in use if that matters.
-    pub(super) async fn make_room(&self, len: u64) -> Result<()> {
+    pub(super) async fn make_room(&self, len: u64, patience: Patience) -> Result<()> {
         let (unsaved, is_tight) = {
             let state = self.state.lock();
             (state.dirty_bytes, self.is_beyond_quota(&state, len) && !state.is_clean())
@@ -221,26 +246,7 @@ impl Inner {
         if is_tight || unsaved + len > self.settings.unsaved_max() {
             self.commit().await?;
         }
-        self.wait_for_store().await
-    }
-
-    /// Makes everything so far at least as safe as asked; if it is about one file,
-    /// that others cannot be uploaded does not matter.
-    pub(super) async fn make_stable(&self, stability: Stability, file: Option<u64>) -> Result<()> {
-        match stability {
-            Stability::Buffered => Ok(()),
-            Stability::Journaled => {
-                if self.state.lock().dirty_bytes > SEAL_AHEAD_LEN {
-                    // It takes long; whoever called may have others to serve.
-                    tokio::task::yield_now().await;
-                }
-                self.commit().await
-            }
-            Stability::Uploaded => match file {
-                Some(file) => self.sync_to_store(|ino| ino == file).await,
-                None => self.sync_store().await,
-            },
-        }
+        self.wait_for_store(patience).await
     }
 
     /// The stored content of a file.

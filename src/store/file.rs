@@ -28,13 +28,15 @@
 //! `.tmp` needs none: what it loses had not been promised. A failed `fsync` of a
 //! directory is final: the kernel may report it once and then forget what it
 //! could not write, so a second attempt that succeeds would prove nothing. The
-//! store takes no more puts and deletes until it is opened again.
+//! store takes no more puts and deletes until it is opened again. If it failed
+//! because whoever has the directory is out of reach, nothing was forgotten: the
+//! put has failed, and the next one asks again.
 //!
 //! # Blocking
 //!
 //! Calls work inline and never wait for another task: on a local disk that is
 //! cheaper than moving the work to another thread, and the caller decides how
-//! many run at once.
+//! many run at once. Where they take long, `aside` makes them elsewhere.
 
 mod durable;
 mod put;
@@ -341,15 +343,19 @@ fn kind_of(errno: Errno) -> ErrorKind {
         Errno::NOSPC | Errno::DQUOT => ErrorKind::Full,
         Errno::ACCESS | Errno::PERM | Errno::ROFS => ErrorKind::Denied,
         Errno::FBIG => ErrorKind::TooLarge,
-        // A directory that is really on the network, or behind FUSE.
-        Errno::HOSTDOWN
-        | Errno::HOSTUNREACH
-        | Errno::NETDOWN
-        | Errno::NETUNREACH
-        | Errno::NOTCONN
-        | Errno::TIMEDOUT => ErrorKind::Offline,
+        Errno::TIMEDOUT => ErrorKind::Offline,
+        _ if is_elsewhere(errno) => ErrorKind::Offline,
         _ => ErrorKind::Io,
     }
+}
+
+/// Whether whoever has the directory cannot be asked: it is really on the network, or
+/// behind FUSE. No disk of this machine says so.
+fn is_elsewhere(errno: Errno) -> bool {
+    matches!(
+        errno,
+        Errno::HOSTDOWN | Errno::HOSTUNREACH | Errno::NETDOWN | Errno::NETUNREACH | Errno::NOTCONN
+    )
 }
 
 #[cfg(test)]

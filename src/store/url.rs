@@ -4,6 +4,7 @@
 //! secrets. Messages about a URL name its scheme and never repeat the rest,
 //! since that is where people put passwords.
 
+use super::aside::Aside;
 use super::{BlobStore, Error, ErrorKind, FileStore, MemoryStore, Result};
 use std::ffi::OsString;
 use std::fmt;
@@ -45,8 +46,8 @@ pub enum Create {
 /// Every opening of [`StoreUrl::Memory`] gives a new, empty store.
 pub fn open(url: &StoreUrl, create: Create) -> Result<Arc<dyn BlobStore>> {
     match (url, create) {
-        (StoreUrl::File(path), Create::Yes) => Ok(Arc::new(FileStore::create(path)?)),
-        (StoreUrl::File(path), Create::No) => Ok(Arc::new(FileStore::open(path)?)),
+        (StoreUrl::File(path), Create::Yes) => Ok(Arc::new(Aside::new(FileStore::create(path)?))),
+        (StoreUrl::File(path), Create::No) => Ok(Arc::new(Aside::new(FileStore::open(path)?))),
         (StoreUrl::Memory, _) => Ok(Arc::new(MemoryStore::new())),
     }
 }

@@ -51,3 +51,37 @@ as() {
     shift
     /usr/bin/setpriv --reuid "$uid" --regid "$uid" --clear-groups "$@"
 }
+
+# Writes records and says which are safe, until it is told to stop or fails.
+write_records() {
+    local number
+    number=$(cat /mnt/safe)
+    until [ -e /mnt/stop ]; do
+        number=$((number + 1))
+        echo "record $number" | dd of=/mnt/a/records oflag=append conv=notrunc,fsync 2>/mnt/error || return
+        echo $number >/mnt/safe.new && mv /mnt/safe.new /mnt/safe
+    done
+}
+
+# Until so many more are safe; gives up in the end.
+wait_for_records() {
+    local before tries=0
+    before=$(cat /mnt/safe)
+    until [ "$(cat /mnt/safe)" -ge $((before + $1)) ]; do
+        [ $((tries += 1)) -le 1200 ] || { echo "stuck at record $(cat /mnt/safe)"; return 1; }
+        usleep 50000
+    done
+}
+
+# finished NAME: the process `pid` ended well, which only its parent learns.
+finished() {
+    local status=0
+    wait "$pid" || status=$?
+    check "$1" "cat /mnt/error; exit $status"
+}
+
+# All records that are safe, in order, and perhaps the one behind them.
+records_are_whole() {
+    seq "$(cat /mnt/safe)" | sed 's/^/record /' >/mnt/expected
+    head -n "$(cat /mnt/safe)" /mnt/a/records | cmp - /mnt/expected && [ "$(wc -l </mnt/a/records)" -le $(($(cat /mnt/safe) + 1)) ]
+}

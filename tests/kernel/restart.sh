@@ -7,40 +7,6 @@
 
 head -c 8388608 /dev/urandom >/mnt/random
 
-# Writes records and says which are safe, until it is told to stop or fails.
-write_records() {
-    local number
-    number=$(cat /mnt/safe)
-    until [ -e /mnt/stop ]; do
-        number=$((number + 1))
-        echo "record $number" | dd of=/mnt/a/records oflag=append conv=notrunc,fsync 2>/mnt/error || return
-        echo $number >/mnt/safe.new && mv /mnt/safe.new /mnt/safe
-    done
-}
-
-# Until so many more are safe; gives up in the end.
-wait_for_records() {
-    local before tries=0
-    before=$(cat /mnt/safe)
-    until [ "$(cat /mnt/safe)" -ge $((before + $1)) ]; do
-        [ $((tries += 1)) -le 1200 ] || { echo "stuck at record $(cat /mnt/safe)"; return 1; }
-        usleep 50000
-    done
-}
-
-# finished NAME: the process `pid` ended well, which only its parent learns.
-finished() {
-    local status=0
-    wait "$pid" || status=$?
-    check "$1" "cat /mnt/error; exit $status"
-}
-
-# All records that are safe, in order, and perhaps the one behind them.
-records_are_whole() {
-    seq "$(cat /mnt/safe)" | sed 's/^/record /' >/mnt/expected
-    head -n "$(cat /mnt/safe)" /mnt/a/records | cmp - /mnt/expected && [ "$(wc -l </mnt/a/records)" -le $(($(cat /mnt/safe) + 1)) ]
-}
-
 # counter OPERATION FIELD: of all that the NFS client has sent, by its own account.
 counter() { awk -v op="$1:" -v field="$2" '$1 == op {sum += $field} END {print sum + 0}' /proc/self/mountstats; }
 bytes_written() { counter WRITE 5; }

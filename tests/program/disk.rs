@@ -14,6 +14,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Which changes of a disk fail, and how.
 #[derive(Clone, Debug)]
@@ -36,6 +37,10 @@ struct Inside {
     tried: u64,
     /// What each listing that is open lists.
     listings: serve::Listings,
+    /// How long it takes to open a file.
+    opening: Duration,
+    /// Why nothing of it can be had, if so.
+    away: Option<Errno>,
 }
 
 /// A mounted disk.
@@ -52,7 +57,8 @@ impl Disk {
         let next = image.nodes.keys().next_back().unwrap() + 1;
         let (steps, fault, tried) = (Vec::new(), None, 0);
         let listings = serve::Listings::default();
-        let inside = Inside { image, steps, next, fault, tried, listings };
+        let (opening, away) = (Duration::ZERO, None);
+        let inside = Inside { image, steps, next, fault, tried, listings, opening, away };
         let inside = Arc::new(Mutex::new(inside));
         let mut config = fuser::Config::default();
         config.mount_options = vec![MountOption::FSName("disk".into())];
@@ -80,6 +86,16 @@ impl Disk {
     pub(crate) fn fail(&self, fault: Option<Fault>) {
         let mut inside = self.inside.lock();
         (inside.fault, inside.tried) = (fault, 0);
+    }
+
+    /// Makes each opening of a file take so long, as on a disk that is far away.
+    pub(crate) fn slow(&self, opening: Duration) {
+        self.inside.lock().opening = opening;
+    }
+
+    /// Has nothing to be had, as on a disk of a machine that is not there, or no more.
+    pub(crate) fn take_away(&self, error: Option<Errno>) {
+        self.inside.lock().away = error;
     }
 
     /// Changes tried, or syncs, since [`Disk::fail`].

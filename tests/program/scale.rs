@@ -2,7 +2,7 @@
 //! huge file with random writes, ten thousand open files. `scripts/scale` runs them; what
 //! they print is rates, and what the daemon had in memory at most in each phase.
 
-use super::support::{Machine, Numbers, PROGRAM, World, is_root, text};
+use super::support::{Machine, Numbers, PROGRAM, World, figure_of, is_root, text};
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::os::unix::fs::FileExt;
@@ -43,8 +43,8 @@ impl Meter {
         let (start, cpu_before) = (Instant::now(), cpu_time(self.pid));
         work();
         let (took, cpu) = (start.elapsed(), cpu_time(self.pid) - cpu_before);
-        let rate = report(what, count, took, (cpu, memory_kib(self.pid, "VmHWM")));
-        self.worst_kib = self.worst_kib.max(memory_kib(self.pid, "VmHWM"));
+        let rate = report(what, count, took, (cpu, figure_of(self.pid, "VmHWM")));
+        self.worst_kib = self.worst_kib.max(figure_of(self.pid, "VmHWM"));
         rate
     }
 
@@ -77,13 +77,6 @@ fn cpu_time(pid: i32) -> Duration {
     Duration::from_millis(ticks * 10)
 }
 
-/// A figure of /proc/PID/status; 0 if the process is gone.
-fn memory_kib(pid: i32, figure: &str) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix(figure)?.strip_prefix(':'));
-    line.and_then(|line| line.trim().strip_suffix(" kB")?.parse().ok()).unwrap_or(0)
-}
-
 /// Runs the program to its end; answers how many things a second it did.
 fn run_measured(machine: &Machine<'_>, what: &str, count: u64, arguments: &[&str]) -> f64 {
     let mut command = machine.command(arguments);
@@ -95,7 +88,7 @@ fn run_measured(machine: &Machine<'_>, what: &str, count: u64, arguments: &[&str
     let (mut cpu, mut peak_kib) = (Duration::ZERO, 0);
     let status = loop {
         cpu = cpu.max(cpu_time(pid));
-        peak_kib = peak_kib.max(memory_kib(pid, "VmHWM"));
+        peak_kib = peak_kib.max(figure_of(pid, "VmHWM"));
         match child.try_wait().unwrap() {
             Some(status) => break status,
             None => std::thread::sleep(Duration::from_millis(5)),
@@ -144,7 +137,7 @@ fn mount_measured(machine: &Machine<'_>, what: &str) -> Meter {
     machine.mount("mnt");
     let took = start.elapsed();
     let mut meter = Meter::new(machine);
-    meter.worst_kib = memory_kib(meter.pid, "VmHWM");
+    meter.worst_kib = figure_of(meter.pid, "VmHWM");
     report(what, 1, took, (cpu_time(meter.pid), meter.worst_kib));
     assert!(took <= MOUNT_TIME_MAX, "the mount took {took:?}");
     meter

@@ -10,107 +10,28 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::process::{Child, Stdio};
 
+#[path = "../clients/nfs.rs"]
+pub(crate) mod nfs;
 #[path = "../../p9-adapter/tests/p9/client.rs"]
 #[expect(dead_code, reason = "the tests of the server need more of it")]
-mod p9;
-#[path = "../../nfs-adapter/tests/nfs/wire.rs"]
-#[expect(dead_code, reason = "the tests of the server need more of it")]
-mod wire;
+pub(crate) mod p9;
 
-use wire::{Auth, In, Out, Wire};
+use nfs::wire::{Auth, In, Out, Wire};
+use nfs::{Client, FILE_SYNC, GETATTR, NO_ENTRY, REMOVE, RENAME, SETATTR, UNSTABLE};
 
-const GETATTR: u32 = 1;
-const SETATTR: u32 = 2;
-const LOOKUP: u32 = 3;
-const READ: u32 = 6;
-const WRITE: u32 = 7;
-const CREATE: u32 = 8;
-const REMOVE: u32 = 12;
-const RENAME: u32 = 14;
-const COMMIT: u32 = 21;
-const NO_ENTRY: u32 = 2;
 const READ_ONLY: u32 = 30;
-const BAD_HANDLE: u32 = 10_001;
+pub(crate) const BAD_HANDLE: u32 = 10_001;
 const ACCESS_DENIED: u32 = 13;
-/// How safe a write has to be.
-const UNSTABLE: u32 = 0;
-const FILE_SYNC: u32 = 2;
-
-/// An NFS client that has mounted, and the caller it is.
-struct Client {
-    wire: Wire,
-    auth: Auth,
-    root: Vec<u8>,
-}
-
-impl Client {
-    fn new(addr: SocketAddr) -> Self {
-        let auth = Auth::user(rustix::process::geteuid().as_raw());
-        let mut wire = Wire::new(addr);
-        let root = wire.mount(&auth, "/").unwrap();
-        Self { wire, auth, root }
-    }
-
-    /// The body of an answer, or the status.
-    fn ask(&mut self, procedure: u32, arguments: &Out) -> Result<Vec<u8>, u32> {
-        let answer = self.wire.nfs(&self.auth, procedure, arguments);
-        let mut body = In(&answer);
-        match body.u32() {
-            0 => Ok(body.0.to_vec()),
-            status => Err(status),
-        }
-    }
-
-    fn name(&self, name: &str) -> Out {
-        Out::default().opaque(&self.root).opaque(name.as_bytes())
-    }
-
-    fn lookup(&mut self, name: &str) -> Result<Vec<u8>, u32> {
-        let arguments = self.name(name);
-        Ok(In(&self.ask(LOOKUP, &arguments)?).opaque().to_vec())
-    }
-
-    fn create(&mut self, name: &str, mode: u32) -> Result<Vec<u8>, u32> {
-        let arguments = self.name(name).words(&[1, 1, mode, 0, 0, 0, 0, 0]);
-        let answer = self.ask(CREATE, &arguments)?;
-        let mut body = In(&answer);
-        assert!(body.bool(), "a handle");
-        Ok(body.opaque().to_vec())
-    }
-
-    fn write(&mut self, file: &[u8], content: &[u8], stable: u32) -> Result<(), u32> {
-        let arguments = Out::default().opaque(file).u64(0).words(&[content.len() as u32, stable]);
-        self.ask(WRITE, &arguments.opaque(content)).map(drop)
-    }
-
-    fn commit(&mut self, file: &[u8]) -> Result<(), u32> {
-        self.ask(COMMIT, &Out::default().opaque(file).u64(0).u32(0)).map(drop)
-    }
-
-    fn read(&mut self, file: &[u8]) -> Result<Vec<u8>, u32> {
-        let answer = self.ask(READ, &Out::default().opaque(file).u64(0).u32(1 << 20))?;
-        let mut body = In(&answer);
-        if body.bool() {
-            body.bytes(84);
-        }
-        let (_count, _is_end) = (body.u32(), body.bool());
-        Ok(body.opaque().to_vec())
-    }
-
-    fn getattr(&mut self, file: &[u8]) -> Result<Vec<u8>, u32> {
-        self.ask(GETATTR, &Out::default().opaque(file))
-    }
-}
 
 impl Machine<'_> {
     /// Serves as a daemon; gives what was printed and the address.
-    fn serve(&self, arguments: &[&str]) -> (Finished, String) {
+    pub(crate) fn serve(&self, arguments: &[&str]) -> (Finished, String) {
         let arguments = [&["serve"], arguments].concat();
         let finished = self.run(&arguments).succeeded();
         (finished, self.mounted()["address"].as_str().unwrap().to_owned())
     }
 
-    fn serve_nfs(&self) -> SocketAddr {
+    pub(crate) fn serve_nfs(&self) -> SocketAddr {
         self.serve(&["nfs", "--listen", "127.0.0.1:0"]).1.parse().unwrap()
     }
 
@@ -356,9 +277,9 @@ fn users_of_this_machine_cannot_claim_to_be_others() {
     let root = Client::new(addr).root;
     let arguments = Out::default().opaque(&root);
     let ask = |auth: &Auth| {
-        let call = wire::call(7, auth, (wire::NFS, 3, GETATTR), &arguments.0);
+        let call = nfs::wire::call(7, auth, (nfs::wire::NFS, 3, GETATTR), &arguments.0);
         // Without the mark of the record.
-        ask_as_nobody(addr, &wire::marked(&call))[4..].to_vec()
+        ask_as_nobody(addr, &nfs::wire::marked(&call))[4..].to_vec()
     };
     let honest = ask(&Auth::user(65_534));
     assert_eq!(honest[8..12], [0; 4], "accepted");

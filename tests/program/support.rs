@@ -325,6 +325,14 @@ pub(crate) fn kill(pid: i32) {
     });
 }
 
+/// A figure that Linux tells of a process: what it has in memory (`VmRSS`), what it had at
+/// most (`VmHWM`), both in KiB, its `Threads`; 0 if it is gone.
+pub(crate) fn figure_of(pid: i32, figure: &str) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix(figure)?.strip_prefix(':'));
+    line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0)
+}
+
 #[track_caller]
 pub(crate) fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
     let start = Instant::now();

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 pub(crate) const NFS: u32 = 100_003;
 pub(crate) const MOUNT: u32 = 100_005;
-const LAST: u32 = 1 << 31;
+pub(crate) const LAST: u32 = 1 << 31;
 /// Long enough for anything that is not broken.
 pub(crate) const LONG: Duration = Duration::from_secs(30);
 

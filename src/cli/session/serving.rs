@@ -89,7 +89,7 @@ impl Session {
             ..Export::default()
         };
         let runtime = self.runtime.handle().clone();
-        let server = Server::start(Arc::new(engine.clone()), endpoint, policy, export, runtime);
+        let server = Server::start(Arc::new(engine.patient()), endpoint, policy, export, runtime);
         Ok(ServedP9::new(server.or_fail(Code::Other, "cannot start to serve")?))
     }
 }

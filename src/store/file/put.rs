@@ -3,7 +3,7 @@
 //! See the store's module for that order.
 
 use super::temp::TempFile;
-use super::{DIR_MODE, FILE_MODE, FileStore, Place, dir_name, durable, errno_of};
+use super::{DIR_MODE, FILE_MODE, FileStore, Place, dir_name, durable, errno_of, is_elsewhere};
 use crate::store::{BlobStore as _, Error, ErrorKind, ObjectName, PutMode, PutOutcome, Result};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
@@ -34,6 +34,9 @@ impl FileStore {
     /// Makes the names in `dir` survive a power loss.
     pub(super) fn sync_dir(&self, name: &ObjectName, dir: &File) -> Result<()> {
         durable::sync(dir).map_err(|errno| {
+            if is_elsewhere(errno) {
+                return self.error(name, errno);
+            }
             self.is_broken.store(true, Ordering::Release);
             self.error(name, errno)
                 .detail("fsync of the directory failed; check the disk, then open the store again")

@@ -24,6 +24,13 @@ pub(super) type Listings = HashMap<u64, Vec<(Id, FileType, OsString)>>;
 
 pub(super) struct Server(pub(super) Arc<Mutex<Inside>>);
 
+impl Server {
+    fn wait(&self) {
+        let opening = self.0.lock().opening;
+        std::thread::sleep(opening);
+    }
+}
+
 fn kind(mode: u32) -> FileType {
     match mode & libc::S_IFMT {
         libc::S_IFDIR => FileType::Directory,
@@ -57,6 +64,10 @@ fn attr(id: Id, node: &Node) -> FileAttr {
 type Result<T> = std::result::Result<T, Errno>;
 
 impl Inside {
+    fn is_there(&self) -> Result<()> {
+        self.away.map_or(Ok(()), Err)
+    }
+
     /// Lets a change through, or has it fail.
     fn admit(&mut self) -> Result<()> {
         match &self.fault {
@@ -67,6 +78,7 @@ impl Inside {
 
     /// Counts a change, which may be the one to fail.
     fn count(&mut self) -> Result<()> {
+        self.is_there()?;
         let number = self.tried;
         self.tried += 1;
         match &self.fault {
@@ -139,7 +151,8 @@ fn entry(reply: ReplyEntry, result: Result<FileAttr>) {
 impl Filesystem for Server {
     fn lookup(&self, _: &Request, dir: INodeNo, name: &OsStr, reply: ReplyEntry) {
         let inside = self.0.lock();
-        entry(reply, inside.find(dir, name).map(|id| inside.attr(id)));
+        let found = inside.is_there().and_then(|()| inside.find(dir, name));
+        entry(reply, found.map(|id| inside.attr(id)));
     }
 
     fn getattr(&self, _: &Request, id: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
@@ -265,7 +278,11 @@ impl Filesystem for Server {
     }
 
     fn open(&self, _: &Request, _: INodeNo, _: OpenFlags, reply: ReplyOpen) {
-        reply.opened(FileHandle(0), FopenFlags::FOPEN_KEEP_CACHE);
+        self.wait();
+        match self.0.lock().is_there() {
+            Ok(()) => reply.opened(FileHandle(0), FopenFlags::FOPEN_KEEP_CACHE),
+            Err(error) => reply.error(error),
+        }
     }
 
     fn create(
@@ -278,6 +295,7 @@ impl Filesystem for Server {
         _flags: i32,
         reply: ReplyCreate,
     ) {
+        self.wait();
         match self.0.lock().make(dir, name, libc::S_IFREG | mode & 0o7777, b"") {
             Ok(attr) => {
                 let flags = FopenFlags::FOPEN_KEEP_CACHE;
