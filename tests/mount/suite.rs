@@ -8,40 +8,22 @@ use super::support::Vault;
 use rustix::fs::{StatFs, statfs};
 use std::path::Path;
 use vfs::Limits;
-use vfs::conformance::{Fixture, Profile, Report, block_on, cases};
+use vfs::conformance::{Profile, block_on, run_except};
 
 /// Cases that a file system is not held to, and why not.
-type Except = [(&'static str, &'static str)];
+pub(super) type Except = [(&'static str, &'static str)];
 
-/// Runs every case that applies and is not excepted, all in one file system.
-fn run(client: &Client, profile: &Profile, except: &Except) {
-    let mut report = Report::default();
-    for case in cases::<Client>() {
-        let name = format!("{}::{}", case.area, case.name);
-        let reason = except.iter().find(|(excepted, _)| *excepted == name);
-        if let Some((_, reason)) = reason {
-            println!("{name}: {reason}");
-        }
-        if !(case.applies)(profile) || reason.is_some() {
-            report.skipped.push(name);
-            continue;
-        }
-        let verdict = block_on(async {
-            let fixture = Fixture::new(client.clone(), *profile, &name).await?;
-            (case.run)(&fixture).await
-        });
-        match verdict {
-            Ok(()) => report.passed += 1,
-            Err(failure) => report.failed.push((name, failure)),
-        }
-    }
-    println!("{report}\nskipped: {:?}", report.skipped);
+/// Runs every case that applies and is not excepted, more than `least`, all in one file
+/// system.
+pub(super) fn run(client: &Client, profile: &Profile, except: &Except, least: usize) {
+    let report = block_on(run_except(profile, except, || client.clone()));
+    println!("{report}");
     report.assert_passed();
-    assert!(report.passed > 150, "{report}");
+    assert!(report.passed > least, "{report}");
 }
 
 /// What system calls can show of a file system that has everything.
-fn through_the_kernel(client: &Client, hole_granularity: u64) -> Profile {
+pub(super) fn through_the_kernel(client: &Client, hole_granularity: u64) -> Profile {
     Profile {
         by_inode: client.finds_by_number(),
         // The caller is checked by the kernel, and cannot choose to be trusted.
@@ -69,7 +51,7 @@ fn the_engine_behind_fuse_passes_the_conformance_suite() {
         has_btime: false,
         ..through_the_kernel(&client, 64 << 10)
     };
-    run(&client, &profile, &[]);
+    run(&client, &profile, &[], 150);
     drop(client);
     mounted.check();
     mounted.end();
@@ -109,7 +91,7 @@ fn the_engine_behind_the_write_back_cache_keeps_data_and_names() {
         // The kernel calls a whole file data.
         ..through_the_kernel(&client, 0)
     };
-    run(&client, &profile, WRITE_BACK);
+    run(&client, &profile, WRITE_BACK, 150);
     drop(client);
     mounted.check();
     mounted.end();
@@ -121,7 +103,7 @@ fn on_this_machine(dir: &Path, except: &Except, limits: Limits) {
     let client = Client::new(dir.path(), limits);
     // Two changes within a tick of the clock have the same time.
     let profile = Profile { exact_times: false, ..through_the_kernel(&client, 4096) };
-    run(&client, &profile, except);
+    run(&client, &profile, except, 150);
 }
 
 const EXT4: &Except = &[
