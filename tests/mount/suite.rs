@@ -11,19 +11,18 @@ use vfs::Limits;
 use vfs::conformance::{Profile, block_on, run_except};
 
 /// Cases that a file system is not held to, and why not.
-pub(super) type Except = [(&'static str, &'static str)];
+type Except = [(&'static str, &'static str)];
 
-/// Runs every case that applies and is not excepted, more than `least`, all in one file
-/// system.
-pub(super) fn run(client: &Client, profile: &Profile, except: &Except, least: usize) {
+/// Runs every case that applies and is not excepted, all in one file system.
+fn run(client: &Client, profile: &Profile, except: &Except) {
     let report = block_on(run_except(profile, except, || client.clone()));
     println!("{report}");
     report.assert_passed();
-    assert!(report.passed > least, "{report}");
+    assert!(report.passed > 150, "{report}");
 }
 
 /// What system calls can show of a file system that has everything.
-pub(super) fn through_the_kernel(client: &Client, hole_granularity: u64) -> Profile {
+fn through_the_kernel(client: &Client, hole_granularity: u64) -> Profile {
     Profile {
         by_inode: client.finds_by_number(),
         // The caller is checked by the kernel, and cannot choose to be trusted.
@@ -51,7 +50,7 @@ fn the_engine_behind_fuse_passes_the_conformance_suite() {
         has_btime: false,
         ..through_the_kernel(&client, 64 << 10)
     };
-    run(&client, &profile, &[], 150);
+    run(&client, &profile, &[]);
     drop(client);
     mounted.check();
     mounted.end();
@@ -91,7 +90,7 @@ fn the_engine_behind_the_write_back_cache_keeps_data_and_names() {
         // The kernel calls a whole file data.
         ..through_the_kernel(&client, 0)
     };
-    run(&client, &profile, WRITE_BACK, 150);
+    run(&client, &profile, WRITE_BACK);
     drop(client);
     mounted.check();
     mounted.end();
@@ -103,7 +102,7 @@ fn on_this_machine(dir: &Path, except: &Except, limits: Limits) {
     let client = Client::new(dir.path(), limits);
     // Two changes within a tick of the clock have the same time.
     let profile = Profile { exact_times: false, ..through_the_kernel(&client, 4096) };
-    run(&client, &profile, except, 150);
+    run(&client, &profile, except);
 }
 
 const EXT4: &Except = &[
