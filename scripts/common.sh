@@ -19,9 +19,9 @@ install_crate() {
         CARGO_PROFILE_RELEASE_OPT_LEVEL=1 cargo install --locked --quiet --version "$version" "$name"
 }
 
-# install_package COMMAND [PACKAGE]
+# install_package COMMAND_OR_FILE [PACKAGE]
 install_package() {
-    command -v "$1" >/dev/null && return
+    if command -v "$1" >/dev/null || [[ -e $1 ]]; then return; fi
     local package=${2:-$1}
     say "installing $package"
     env DEBIAN_FRONTEND=noninteractive apt-get -q update </dev/null

@@ -6,6 +6,8 @@
 mod answers;
 #[path = "nfs/client.rs"]
 mod client;
+#[path = "nfs/libnfs.rs"]
+mod libnfs;
 #[path = "nfs/listing.rs"]
 mod listing;
 #[path = "nfs/probe.rs"]
@@ -14,6 +16,8 @@ mod probe;
 mod repeats;
 #[path = "nfs/rpc.rs"]
 mod rpc;
+#[path = "nfs/stream.rs"]
+mod stream;
 #[path = "nfs/suite.rs"]
 mod suite;
 #[path = "nfs/support.rs"]

@@ -8,34 +8,15 @@ use super::support::Vault;
 use rustix::fs::{StatFs, statfs};
 use std::path::Path;
 use vfs::Limits;
-use vfs::conformance::{Fixture, Profile, Report, block_on, cases};
+use vfs::conformance::{Profile, block_on, run_except};
 
 /// Cases that a file system is not held to, and why not.
 type Except = [(&'static str, &'static str)];
 
 /// Runs every case that applies and is not excepted, all in one file system.
 fn run(client: &Client, profile: &Profile, except: &Except) {
-    let mut report = Report::default();
-    for case in cases::<Client>() {
-        let name = format!("{}::{}", case.area, case.name);
-        let reason = except.iter().find(|(excepted, _)| *excepted == name);
-        if let Some((_, reason)) = reason {
-            println!("{name}: {reason}");
-        }
-        if !(case.applies)(profile) || reason.is_some() {
-            report.skipped.push(name);
-            continue;
-        }
-        let verdict = block_on(async {
-            let fixture = Fixture::new(client.clone(), *profile, &name).await?;
-            (case.run)(&fixture).await
-        });
-        match verdict {
-            Ok(()) => report.passed += 1,
-            Err(failure) => report.failed.push((name, failure)),
-        }
-    }
-    println!("{report}\nskipped: {:?}", report.skipped);
+    let report = block_on(run_except(profile, except, || client.clone()));
+    println!("{report}");
     report.assert_passed();
     assert!(report.passed > 150, "{report}");
 }

@@ -144,6 +144,8 @@ pub struct Report {
     pub passed: usize,
     /// Cases that do not apply to the profile.
     pub skipped: Vec<String>,
+    /// Cases that were left out, and why.
+    pub excepted: Vec<(String, String)>,
     /// Cases that failed, and how.
     pub failed: Vec<(String, Failure)>,
 }
@@ -157,8 +159,14 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (failed, skipped) = (self.failed.len(), self.skipped.len());
+        let (failed, skipped) = (self.failed.len(), self.skipped.len() + self.excepted.len());
         write!(f, "{} passed, {failed} failed, {skipped} skipped", self.passed)?;
+        for name in &self.skipped {
+            write!(f, "\nskipped: {name}")?;
+        }
+        for (name, reason) in &self.excepted {
+            write!(f, "\nskipped: {name}: {reason}")?;
+        }
         for (name, failure) in &self.failed {
             write!(f, "\n{name}: {failure}")?;
         }
@@ -168,9 +176,28 @@ impl fmt::Display for Report {
 
 /// Runs every case that applies, each over what `make` gives.
 pub async fn run_all<V: Vfs>(profile: &Profile, make: impl Fn() -> V) -> Report {
+    run_except(profile, &[], make).await
+}
+
+/// Runs every case that applies and is not left out, each over what `make` gives. What is
+/// left out is a case (`area::name`) or a whole area, with the reason; to leave out what
+/// is not in the suite is a failure.
+pub async fn run_except<V: Vfs>(
+    profile: &Profile,
+    except: &[(&str, &str)],
+    make: impl Fn() -> V,
+) -> Report {
     let mut report = Report::default();
+    let mut unknown: Vec<_> = except.iter().map(|(excepted, _)| *excepted).collect();
     for case in cases::<V>() {
         let name = format!("{}::{}", case.area, case.name);
+        unknown.retain(|excepted| *excepted != name && *excepted != case.area);
+        let reason =
+            except.iter().find(|(excepted, _)| *excepted == name || *excepted == case.area);
+        if let Some((_, reason)) = reason {
+            report.excepted.push((name, (*reason).to_owned()));
+            continue;
+        }
         if !(case.applies)(profile) {
             report.skipped.push(name);
             continue;
@@ -184,6 +211,8 @@ pub async fn run_all<V: Vfs>(profile: &Profile, make: impl Fn() -> V) -> Report 
             Err(failure) => report.failed.push((name, failure)),
         }
     }
+    let missing = unknown.into_iter().map(|name| (name.to_owned(), Failure::no_such_case()));
+    report.failed.extend(missing);
     report
 }
 

@@ -1,8 +1,12 @@
 //! Listings: every entry once, in replies no longer than asked for.
 
-use crate::client::listing;
+use crate::client::{page as listed, page_plus as listed_plus};
 use crate::support::Served;
-use crate::wire::{Auth, In, Out, Wire};
+use crate::wire::{Auth, Out, Wire};
+use nfs3_client::nfs3_types::nfs3::{
+    Nfs3Result, READDIR3res, READDIRPLUS3res, nfsstat3, post_op_attr,
+};
+use nfs3_client::nfs3_types::xdr_codec::Unpack;
 use std::collections::BTreeSet;
 use vfs::DirPage;
 
@@ -19,26 +23,36 @@ fn fill(wire: &mut Wire, dir: &[u8], names: impl Iterator<Item = String>) {
     }
 }
 
+/// All of a body, decoded.
+fn whole<T: Unpack>(body: &[u8]) -> T {
+    let (value, len) = T::unpack(&mut &body[..]).unwrap();
+    assert_eq!(len, body.len(), "bytes too many");
+    value
+}
+
+fn refused(status: nfsstat3, dir: &post_op_attr) -> u32 {
+    assert!(dir.is_some(), "attributes of the directory");
+    status as u32
+}
+
 /// A page, and the length that the caller bounds; or the status.
 fn page(wire: &mut Wire, dir: &[u8], after: u64, limits: &[u32]) -> Result<(DirPage, u32), u32> {
     // Any verifier will do.
     let out = Out::default().opaque(dir).u64(after).u64(0x1234).words(limits);
     let plus = limits.len() == 2;
     let body = wire.nfs(&Auth::root(), if plus { READDIRPLUS } else { READDIR }, &out);
-    let mut rest = In(&body);
-    match rest.u32() {
-        0 => {
-            let page = listing(&mut rest, plus);
-            rest.end();
-            Ok((page, body.len() as u32 - 4))
+    let page = if plus {
+        match whole::<READDIRPLUS3res<'_>>(&body) {
+            Nfs3Result::Ok(page) => listed_plus(page),
+            Nfs3Result::Err((status, fail)) => return Err(refused(status, &fail.dir_attributes)),
         }
-        status => {
-            assert!(rest.bool(), "attributes of the directory");
-            rest.bytes(84);
-            rest.end();
-            Err(status)
+    } else {
+        match whole::<READDIR3res<'_>>(&body) {
+            Nfs3Result::Ok(page) => listed(page),
+            Nfs3Result::Err((status, fail)) => return Err(refused(status, &fail.dir_attributes)),
         }
-    }
+    };
+    Ok((page, body.len() as u32 - 4))
 }
 
 fn padded(name: &str) -> u32 {
@@ -174,9 +188,7 @@ fn who_may_list_but_not_search_sees_all_names() {
     assert_eq!(wire.status(&Auth::root(), 9, &out), 0);
     let dir = Out::default().opaque(&crate::support::handle(2)).u64(0).u64(0).u32(4096);
     let body = wire.nfs(&Auth::user(1000), READDIR, &dir);
-    let mut body = In(&body);
-    assert_eq!(body.u32(), 0);
-    let page = listing(&mut body, false);
+    let page = listed(whole::<READDIR3res<'_>>(&body).unwrap());
     let dots: Vec<_> = page.entries.iter().map(|entry| &entry.name[..]).collect();
     assert_eq!(dots, [&b"."[..], b".."]);
 }

@@ -3,7 +3,7 @@
 use crate::p9::remote::Remote;
 use crate::p9::support::{MSIZE, Served};
 use vfs::Vfs;
-use vfs::conformance::{Fixture, Profile, Report, block_on, cases};
+use vfs::conformance::{Profile, block_on, run_except};
 
 const NO_GROUPS: &str = "the protocol carries no groups of a caller";
 const NO_RENAME_FLAGS: &str = "there is no message for renaming without replacing";
@@ -11,14 +11,10 @@ const NO_ALLOCATE: &str = "there is no message for allocating and punching";
 const NO_ACCESS: &str = "there is no message that asks; clients go by the attributes";
 const ONE_SPACE: &str = "flock and fcntl locks are the same thing in the protocol";
 
-/// Parts of the suite that the protocol has no messages for.
-const AREAS: [(&str, &str); 2] = [
+/// What the protocol cannot express, and why not.
+const EXCEPT: &[(&str, &str)] = &[
     ("copies", "there is no message for copying"),
     ("sparse", "there is no message for finding holes or making them"),
-];
-
-/// Cases that the protocol cannot express, and why not.
-const EXCEPT: &[(&str, &str)] = &[
     ("rename::the_source_must_exist", NO_RENAME_FLAGS),
     ("rename::no_replace_does_not_replace", NO_RENAME_FLAGS),
     ("rename::exchange_needs_both", NO_RENAME_FLAGS),
@@ -40,12 +36,6 @@ const EXCEPT: &[(&str, &str)] = &[
     ("locks::flock_and_posix_locks_ignore_each_other", ONE_SPACE),
 ];
 
-fn reason(area: &str, name: &str) -> Option<&'static str> {
-    let area = AREAS.iter().find(|(excepted, _)| *excepted == area);
-    let case = EXCEPT.iter().find(|(excepted, _)| *excepted == name);
-    area.or(case).map(|(_, reason)| *reason)
-}
-
 fn run(remote: &Remote) {
     let profile = Profile {
         // Who decides is the server's to say.
@@ -56,27 +46,8 @@ fn run(remote: &Remote) {
         slow: false,
         ..Profile::full(0)
     };
-    let mut report = Report::default();
-    for case in cases::<Remote>() {
-        let name = format!("{}::{}", case.area, case.name);
-        let reason = reason(case.area, &name);
-        if let Some(reason) = reason {
-            println!("{name}: {reason}");
-        }
-        if !(case.applies)(&profile) || reason.is_some() {
-            report.skipped.push(name);
-            continue;
-        }
-        let verdict = block_on(async {
-            let fixture = Fixture::new(remote.clone(), profile, &name).await?;
-            (case.run)(&fixture).await
-        });
-        match verdict {
-            Ok(()) => report.passed += 1,
-            Err(failure) => report.failed.push((name, failure)),
-        }
-    }
-    println!("{report}\nskipped: {:?}", report.skipped);
+    let report = block_on(run_except(&profile, EXCEPT, || remote.clone()));
+    println!("{report}");
     report.assert_passed();
     assert!(report.passed > 145, "{report}");
 }

@@ -23,6 +23,11 @@ impl Failure {
     fn new(message: String) -> Self {
         Self { message, at: Location::caller() }
     }
+
+    #[track_caller]
+    pub(super) fn no_such_case() -> Self {
+        Self::new("left out, but there is no such case".to_owned())
+    }
 }
 
 impl fmt::Display for Failure {

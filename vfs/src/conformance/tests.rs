@@ -1,6 +1,6 @@
 //! The suite over the model, under clocks and block sizes of every kind.
 
-use super::{Profile, block_on, cases, run_all};
+use super::{Profile, block_on, cases, run_all, run_except};
 use crate::model::{ManualClock, ModelFs, ModelOptions};
 use std::collections::HashSet;
 use std::time::Duration;
@@ -83,4 +83,22 @@ fn every_case_has_a_name_of_its_own() {
     for case in cases::<ModelFs>() {
         assert!(seen.insert((case.area, case.name)), "{}::{} is twice", case.area, case.name);
     }
+}
+
+#[test]
+fn what_is_left_out_is_said_and_must_be_there() {
+    let clock = ManualClock::new(1_800_000_000);
+    let profile = Profile { slow: false, ..Profile::full(4096) };
+    let run =
+        |except: &[(&str, &str)]| block_on(run_except(&profile, except, || model(4096, &clock)));
+    let report = run(&[("locks", "no locks"), ("names::any_bytes_are_a_name", "no bytes")]);
+    report.assert_passed();
+    let left_out = |name: &str| report.excepted.iter().any(|(excepted, _)| excepted == name);
+    assert!(left_out("names::any_bytes_are_a_name"), "{report}");
+    assert!(left_out("locks::flock_and_posix_locks_ignore_each_other"), "{report}");
+    assert!(!left_out("names::names_that_look_alike_are_different"), "{report}");
+    assert!(report.to_string().contains("names::any_bytes_are_a_name: no bytes"), "{report}");
+    let report = run(&[("lock", "cut short"), ("names::no_such_name", "gone")]);
+    let failed: Vec<_> = report.failed.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(failed, ["lock", "names::no_such_name"]);
 }
