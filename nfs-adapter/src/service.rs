@@ -7,7 +7,7 @@ use crate::export::{Export, nobody};
 use crate::outbox::Outbox;
 use crate::record::{Incoming, Record};
 use crate::replay::{Begun, CallId, Replies, Sender};
-use crate::rpc::{self, Call, Refusal, refuse};
+use crate::rpc::{self, Call, Claim, Refusal, refuse};
 use crate::xdr::Decoder;
 use crate::{mount, nfs};
 use listen::{Peer, Serve, Stream};
@@ -158,8 +158,8 @@ impl<V: Vfs> Service<V> {
         record: Record<'_>,
         arguments_at: usize,
     ) -> Result<(), Refusal> {
-        let cred = if call.procedure == rpc::NULL {
-            // It asks whether there is a server, and clients ask it in nobody's name.
+        let cred = if call.procedure == rpc::NULL && matches!(call.claim, Claim::Nobody) {
+            // Whether there is a server: clients ask that in nobody's name.
             nobody()
         } else {
             self.core.export.cred(connection.peer, call.claim)?
