@@ -15,9 +15,7 @@ mod guard;
 use super::context::Context;
 use super::exit::{Code, Failure, OrFail};
 use super::host::{Front, Offered};
-use super::mount_table::{
-    Mounted, NFS_PATH_START, busy_advice, device_of, mounted_at,
-};
+use super::mount_table::{Mounted, NFS_PATH_START, busy_advice, device_of, mounted_at};
 use super::session::{ServedNfs, Session, Terms, hex};
 use crate::env::Env;
 use anyhow::Result;

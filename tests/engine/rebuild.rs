@@ -2,10 +2,10 @@
 //! the keys: log, heads, checkpoints, anchors.
 
 use super::support::{World, credential, noise, read, remove, run, write};
+use parking_lot::Mutex;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use tgcryptfs::crypto::{Context, EpochKeys, SignatureKind, envelope, names};
-use parking_lot::Mutex;
 use tgcryptfs::engine::{Engine, Error, Progress, newest_header, unlock};
 use tgcryptfs::ids::{BlockId, Hash, PackId};
 use tgcryptfs::log::object_name;

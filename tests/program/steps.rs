@@ -202,9 +202,8 @@ fn a_key_that_is_added_or_removed_is_there_or_not_whenever_that_is_cut_short() {
     let world = World::new();
     let second = world.private_file("second", "second password\n");
     let way = ("--password-file", second.as_path());
-    let add = |machine: &Machine<'_>| {
-        machine.run(&["key", "add", "--new-password-file", text(&second)])
-    };
+    let add =
+        |machine: &Machine<'_>| machine.run(&["key", "add", "--new-password-file", text(&second)]);
     cut_short_change_of_keys(&|_| {}, &add, way, (false, true), &world);
     let slots = |machine: &Machine<'_>| -> Vec<String> {
         let list = machine.run(&["key", "list", "--json"]).succeeded().json();
