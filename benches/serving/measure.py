@@ -12,6 +12,7 @@ import argparse
 import json
 import os
 import sys
+import time
 import traceback
 
 # What is shared with the benchmarks of mounted file systems.
@@ -20,9 +21,15 @@ sys.path.append(os.path.join(os.path.dirname(os.path.abspath(__file__)), "../pee
 import bench  # noqa: E402
 import page  # noqa: E402
 import servers  # noqa: E402
+import systems  # noqa: E402
 
 GROUPS = ("streams", "small")
 DATA_MIB = {"streams": 512, "small": 64 + 20}
+
+
+def used_seconds(server_pid):
+    """CPU seconds of a server and of all loads so far."""
+    return systems.cpu_of(server_pid) + bench.client_cpu_seconds()
 
 
 def measure_one(server, group):
@@ -30,7 +37,11 @@ def measure_one(server, group):
     results = {}
     try:
         server.start()
+        pid = server.process.pid
+        busy, started = bench.busy_seconds() - used_seconds(pid), time.monotonic()
         lines, error = server.load(group)
+        others = bench.busy_seconds() - used_seconds(pid) - busy
+        results["others"] = max(0.0, others) / (time.monotonic() - started)
         for line in lines:
             step = json.loads(line)
             results[step.pop("step")] = step

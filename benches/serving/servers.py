@@ -31,6 +31,8 @@ class Server:
 
     name = "?"
     protocol = "nfs"
+    # A peer is compared with the project's own server over data that lies where its own does.
+    compared = None
     # Whether files lie in its own memory, and not in tmpfs.
     holds_data = False
 
@@ -127,10 +129,26 @@ class Nfs3Server(InMemory):
     name = kind = "nfs3_server"
 
 
+class OwnTmpfs(InMemory):
+    """The file system in front of tmpfs."""
+
+    name, kind, holds_data = "over tmpfs", "nfs", False
+
+    @property
+    def path(self):
+        return os.path.join(self.home, "export")
+
+    def make(self):
+        os.makedirs(self.path)
+
+    def command(self):
+        return [*super().command(), self.path]
+
+
 class Ganesha(Server):
     """It needs a port mapper, which `run` starts."""
 
-    name = "ganesha"
+    name, compared = "ganesha", OwnTmpfs
 
     @property
     def path(self):
@@ -172,7 +190,7 @@ class Whole(Server):
         return [self.options.tgcryptfs, "serve", self.word, "--listen", ADDRESS, "-f"]
 
 
-class OwnP9(InMemory):
+class OwnP9(OwnTmpfs):
     name, protocol, kind = "tgcryptfs 9p", "9p", "9p"
 
 
@@ -207,4 +225,4 @@ class WholeP9(Whole):
 
 
 ALL = {server.name: server for server in (
-    Own, Nfsserve, Nfs3Server, Ganesha, Whole, OwnP9, OwnP9Short, Diod, WholeP9)}
+    Own, OwnTmpfs, Nfsserve, Nfs3Server, Ganesha, Whole, OwnP9, OwnP9Short, Diod, WholeP9)}

@@ -3,7 +3,8 @@
 //!
 //! It knows files and directories, and nobody's rights. Data lies in pieces of 1 MiB. A
 //! write is copied into them; a read hands out references to them, and only who wants a
-//! vector gets a copy. An inode number is also the entry's cookie in its directory (less
+//! vector gets a copy. Or it lies in files on tmpfs, as that of servers which want a
+//! directory. An inode number is also the entry's cookie in its directory (less
 //! [`COOKIE_FIRST`]), which is what `nfsserve` asks of a file system.
 
 mod file;
@@ -13,6 +14,7 @@ use bytes::Bytes;
 use file::File;
 use parking_lot::{Mutex, RwLock};
 use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -28,6 +30,8 @@ const PIECE_LEN: u64 = 1 << 20;
 pub(crate) struct Memory {
     nodes: RwLock<HashMap<u64, Arc<Node>>>,
     last: AtomicU64,
+    /// The directory that data lies in, if it does not lie in memory.
+    dir: Option<PathBuf>,
 }
 
 /// A file or directory.
@@ -122,7 +126,7 @@ impl Node {
         let (mut state, time) = (self.state.lock(), now());
         let before = state.attr.clone();
         if let Some(size) = set.size {
-            state.file()?.cut(size);
+            state.file()?.cut(size)?;
             state.attr.size = size;
             state.attr.mtime = time;
         }
@@ -141,7 +145,7 @@ impl Node {
     pub(crate) fn read(&self, offset: u64, len: u32) -> Result<ReadData> {
         let mut state = self.state.lock();
         let (len, eof) = within(state.attr.size, offset, len);
-        Ok(ReadData { data: state.file()?.read(offset, len), eof })
+        Ok(ReadData { data: state.file()?.read(offset, len)?, eof })
     }
 
     /// Reads a copy.
@@ -161,7 +165,7 @@ impl Node {
         let mut state = self.state.lock();
         let before = state.attr.clone();
         for slice in slices {
-            state.file()?.write(offset, slice);
+            state.file()?.write(offset, slice)?;
             offset += slice.len() as u64;
         }
         state.attr.size = state.attr.size.max(offset);
@@ -199,14 +203,14 @@ fn within(size: u64, offset: u64, len: u32) -> (usize, bool) {
 }
 
 impl Memory {
-    /// An empty file system.
-    pub(crate) fn new() -> Self {
+    /// An empty file system, with its data in memory or in a directory.
+    pub(crate) fn new(dir: Option<PathBuf>) -> Self {
         let mut nodes = HashMap::new();
         let set = SetAttr { mode: Some(0o777), ..SetAttr::default() };
         if let Ok(root) = Node::new(ROOT, Kind::Directory, Body::Dir(Dir::new(ROOT)), &set) {
             nodes.insert(ROOT, Arc::new(root));
         }
-        Self { nodes: RwLock::new(nodes), last: AtomicU64::new(ROOT) }
+        Self { nodes: RwLock::new(nodes), last: AtomicU64::new(ROOT), dir }
     }
 
     /// An inode by number.
@@ -236,7 +240,7 @@ impl Memory {
         let before = state.attr.clone();
         let ino = self.last.fetch_add(1, Ordering::Relaxed) + 1;
         let body = match kind {
-            Kind::Regular => Body::File(File::default()),
+            Kind::Regular => Body::File(File::new(self.dir.as_deref(), ino)?),
             Kind::Directory => Body::Dir(Dir::new(parent)),
             _ => return Err(ErrorKind::NotSupported.into()),
         };
