@@ -103,7 +103,7 @@ pub(crate) fn answer(world: &mut World, caller: Caller, request: &Request<'_>) -
         f::users::GetUsers::CONSTRUCTOR_ID => login::users(world, user, &request.parse()?),
         f::updates::GetState::CONSTRUCTOR_ID => Ok(objects::state()),
         f::channels::CreateChannel::CONSTRUCTOR_ID => {
-            messages::create_channel(world, user, request.parse()?)
+            messages::create_channel(world, user, &request.parse()?)
         }
         f::messages::GetDialogs::CONSTRUCTOR_ID => {
             world.charge(Cost::Page)?;
@@ -113,7 +113,7 @@ pub(crate) fn answer(world: &mut World, caller: Caller, request: &Request<'_>) -
             messages::send_media(world, user, request.parse()?)
         }
         f::messages::SendMessage::CONSTRUCTOR_ID => {
-            messages::send_text(world, user, request.parse()?)
+            messages::send_text(world, user, &request.parse()?)
         }
         f::messages::GetHistory::CONSTRUCTOR_ID => {
             world.charge(Cost::Page)?;

@@ -144,10 +144,10 @@ impl World {
         );
         match page.unwrap() {
             enums::messages::Messages::ChannelMessages(page) => {
-                page.messages.iter().map(|message| message.id()).collect()
+                page.messages.iter().map(enums::Message::id).collect()
             }
             enums::messages::Messages::Messages(page) => {
-                page.messages.iter().map(|message| message.id()).collect()
+                page.messages.iter().map(enums::Message::id).collect()
             }
             _ => panic!("another kind of page"),
         }

@@ -47,7 +47,7 @@ fn input_channel(world: &World, user: i64, input: &enums::InputChannel) -> Resul
 pub(super) fn create_channel(
     world: &mut World,
     user: i64,
-    request: f::channels::CreateChannel,
+    request: &f::channels::CreateChannel,
 ) -> Answer {
     world.charge(Cost::Send)?;
     let id = world.add_channel(user, &request.title);
@@ -81,7 +81,11 @@ pub(super) fn send_media(world: &mut World, user: i64, request: f::messages::Sen
     }
 }
 
-pub(super) fn send_text(world: &mut World, user: i64, request: f::messages::SendMessage) -> Answer {
+pub(super) fn send_text(
+    world: &mut World,
+    user: i64,
+    request: &f::messages::SendMessage,
+) -> Answer {
     let place = place_of(world, user, &request.peer)?;
     if request.message.is_empty() {
         return Err(RpcError::bad("MESSAGE_EMPTY"));
