@@ -28,20 +28,21 @@ naptime = 0.02
 allow_remount = $1
 END
     shift
-    "$PJDFSTEST" -c /mnt/pjdfstest.toml -p /mnt/a -s /mnt/other "$@" >/mnt/log 2>&1
+    "$PJDFSTEST" -c /mnt/pjdfstest.toml -p /mnt/a -s /mnt/other "$@" >/mnt/out/cases.log 2>&1
 }
 
 # Of those that did not pass, all but those that the second run is for.
 fails_as_known() {
-    awk '$2 == "FAILED" || $2 == "skipped" {print $1, $2}' /mnt/log | grep -v erofs | sort >/mnt/failed
-    echo "$known" | cmp - /mnt/failed || { grep -A 4 FAILED /mnt/log; return 1; }
+    awk '$2 == "FAILED" || $2 == "skipped" {print $1, $2}' /mnt/out/cases.log | grep -v erofs | sort >/mnt/failed
+    echo "$known" | cmp - /mnt/failed || { grep -A 4 FAILED /mnt/out/cases.log; return 1; }
 }
 
 "mount_$PROTOCOL" /mnt/a || exit
+echo "mounted"
 # In two runs, because some cases leave files open, so that the read-only remounts behind
 # them would find the file system busy, whatever file system it is.
 run_cases false
 check cases fails_as_known
-echo "NOTE $(tail -n 2 /mnt/log | grep Summary)"
-check cases-that-remount 'run_cases true erofs || { cat /mnt/log; exit 1; }'
+echo "NOTE $(tail -n 2 /mnt/out/cases.log | grep Summary)"
+check cases-that-remount 'run_cases true erofs || { cat /mnt/out/cases.log; exit 1; }'
 check unmount 'umount /mnt/a'
