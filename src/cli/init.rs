@@ -128,33 +128,25 @@ impl Init {
 pub(super) fn hand_out_code(code: &str, file: Option<(File, &Path)>) -> Result<()> {
     if let Some((file, path)) = file {
         if write_code(code, file, path).is_ok() {
-            say_where_code_is(path);
+            eprintln!("the recovery code is in {}; move it to a safe place", path.display());
             return Ok(());
         }
         eprintln!("cannot write {}; here is the recovery code instead", path.display());
     }
-    show_code(code)
-}
-
-pub(super) fn say_where_code_is(path: &Path) {
-    eprintln!("the recovery code is in {}; move it to a safe place", path.display());
-}
-
-/// Writes the recovery code into its file, which survives a power cut from then on.
-pub(super) fn write_code(code: &str, mut file: File, path: &Path) -> io::Result<()> {
-    writeln!(file, "{code}")?;
-    file.sync_all()?;
-    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());
-    sync_dir(&File::open(dir.unwrap_or(Path::new(".")))?)
-}
-
-pub(super) fn show_code(code: &str) -> Result<()> {
     println!("recovery code: {code}");
     if io::stdin().is_terminal() && io::stdout().is_terminal() {
         println!("Write it down now: it opens the vault without the password, and it is not kept.");
         confirm_written_down(code, &mut io::stdin().lock());
     }
     Ok(())
+}
+
+/// Writes the recovery code into its file, which survives a power cut from then on.
+fn write_code(code: &str, mut file: File, path: &Path) -> io::Result<()> {
+    writeln!(file, "{code}")?;
+    file.sync_all()?;
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());
+    sync_dir(&File::open(dir.unwrap_or(Path::new(".")))?)
 }
 
 /// Makes a new file that only its owner can read; one that exists is never touched.

@@ -3,14 +3,14 @@
 //! not be able to lock its owner out.
 
 use super::context::Context;
-use super::exit::{Code, Failure, OrFail};
-use super::init::{create_secret_file, say_where_code_is, show_code, write_code};
+use super::exit::{Code, Failure};
+use super::init::{create_secret_file, hand_out_code};
 use super::logging::utc;
 use super::password::{SecretArgs, ask_twice, read_password};
 use super::render;
 use super::vault_ops::Unlocked;
 use crate::vault::{Credential, SlotId, SlotInfo};
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 
@@ -145,22 +145,15 @@ impl Recovery {
         };
         let vault = Unlocked::new(context, &secret.obtain(context)?)?;
         let code = vault.new_recovery_code();
-        let text = code.to_text();
-        let Some(path) = recovery_file else {
-            vault.rotate_recovery(code)?;
-            return show_code(&text);
-        };
-        // Kept safe before the old code stops working.
-        let file = create_secret_file(path)?;
-        let written = write_code(&text, file, path)
-            .or_fail(Code::SecretUnreadable, format!("cannot write {}", path.display()));
-        let changed = written.map_err(Into::into).and_then(|()| vault.rotate_recovery(code));
-        if changed.is_err() {
-            // It was made by this call, and opens nothing.
-            drop(std::fs::remove_file(path));
-            return changed;
-        }
-        say_where_code_is(path);
+        let file = recovery_file.as_deref().map(create_secret_file).transpose()?;
+        // Handed out before the old one stops working: whatever happens in between, one of
+        // the two is there and opens the vault.
+        hand_out_code(&code.to_text(), file.zip(recovery_file.as_deref()))?;
+        vault.rotate_recovery(code).context(
+            "keep both recovery codes until another try succeeds: it is not known which of \
+             them opens the vault now",
+        )?;
+        println!("the new recovery code opens the vault, and the old one no longer does");
         Ok(())
     }
 }

@@ -179,6 +179,7 @@ fn a_slow_store_and_an_outage_are_waited_for_and_cost_nothing() {
     weather_changes(Course { slow: seconds(15), away: seconds(30), slow_again: seconds(5) });
 }
 
+/// `cargo test --test outage -- --ignored together`.
 #[test]
 #[ignore = "the same, for two minutes"]
 fn a_store_that_is_slow_for_long_and_an_outage_cost_nothing() {

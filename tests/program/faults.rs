@@ -11,7 +11,7 @@ use fuser::Errno;
 use std::fs::{self, File};
 use std::io;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Files of one run of the script.
 const FILES: u64 = 10;
@@ -186,6 +186,40 @@ fn fail_everywhere(every: u64, is_of_syncs: bool) {
     }
     println!("{runs} runs with faults in {tried} changes, {failed_syncs} failed syncs");
     assert!(wrong.is_empty(), "seed {seed}: {} wrong\n{}", wrong.len(), wrong.join("\n\n"));
+}
+
+/// Nobody knows whether a change came through that was answered with an error.
+#[test]
+fn a_new_recovery_code_that_may_not_have_been_taken_is_kept() {
+    if !is_root("a disk of its own") {
+        return;
+    }
+    let world = World::new();
+    let disk = crash::empty_disk(&world);
+    let machine = crash::machine(&world, "home");
+    let (url, mut codes) = (machine.url(), vec![world.path("old")]);
+    machine.run(&["init", "--store", &url, "--recovery-file", text(&codes[0])]).succeeded();
+    let store = format!("store={url}");
+    let opens = |code: &PathBuf| {
+        machine.bare(&["fsck", "--recovery-code-file", text(code), "--set", &store]).code == 0
+    };
+    let mut may_be_taken = 0;
+    // From the first change on, from the second, and so on until none is left.
+    for first in 0.. {
+        let new = world.path(&format!("new-{first}"));
+        let changes = first..u64::MAX;
+        disk.fail(Some(Fault { changes, is_of_syncs: false, error: Errno::EIO }));
+        let finished = machine.run(&["recovery", "rotate", "--recovery-file", text(&new)]);
+        disk.fail(None);
+        codes.extend(Some(new).filter(|new| new.exists()));
+        assert!(codes.iter().any(opens), "from change {first}: {finished:#?}");
+        if finished.code == 0 {
+            break;
+        }
+        may_be_taken += u64::from(finished.stderr.contains("keep both recovery codes"));
+    }
+    assert!(may_be_taken > 0);
+    disk.unmount();
 }
 
 /// Writes a file and makes it safe.

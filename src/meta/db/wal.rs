@@ -1,8 +1,7 @@
 //! The database's write-ahead log, before SQLite opens it.
 //!
 //! It gets all the room it will need: a sync of a file that grows makes the file system
-//! write to a journal of its own as well. What is there of it
-//! already is written again.
+//! write to a journal of its own as well. What is there of it already is written again.
 //!
 //! A run that ended may have had a sync of the log fail. What the disk did not take then
 //! is still read from memory, and no later sync of the same file would write it: SQLite
