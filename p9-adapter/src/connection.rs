@@ -11,6 +11,7 @@ use crate::pending::{Admission, Answer, Flush, Pending};
 use crate::receive::Receiver;
 use crate::session::Session;
 use crate::wire::{MSIZE_FIRST, Message, Reply, Request, kind};
+use bytes::Bytes;
 use listen::Stream;
 use parking_lot::Mutex;
 use std::io::{self, IoSlice, Write};
@@ -28,53 +29,84 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long what is under way may take when no more requests come.
 const GRACE: Duration = Duration::from_secs(3);
 
+/// Answers to requests that came together go together, until they come to this.
+const GATHERED_MAX: usize = 8 << 10;
+
 /// The sending side of a connection.
 struct Pipe<'a> {
     stream: &'a Stream,
-    /// Held while a message is written; whether none can be any more.
-    is_broken: Mutex<bool>,
+    /// Held while messages are written.
+    out: Mutex<Out>,
+}
+
+#[derive(Default)]
+struct Out {
+    /// Answers that the next ones will take along.
+    gathered: Vec<u8>,
+    /// Whether none can be written any more.
+    is_broken: bool,
 }
 
 impl Pipe<'_> {
-    /// Writes an answer to a request that did not wait.
-    fn send(&self, tag: u16, reply: Reply) {
-        self.write(&mut self.is_broken.lock(), tag, reply);
+    /// Writes an answer to a request that did not wait. If more such requests are at
+    /// hand it may be kept until the next answer or [`Pipe::flush`].
+    fn send(&self, tag: u16, reply: Reply, has_more: bool) {
+        self.write(&mut self.out.lock(), tag, reply, has_more);
     }
 
     /// Writes an answer to a request that waited, and then to those who waited for that.
     fn send_late(&self, pending: &Pending, Answer { tag, reply }: Answer) {
-        let mut is_broken = self.is_broken.lock();
+        let mut out = self.out.lock();
         let flushes = pending.finish(tag);
         if let Some(reply) = reply {
-            self.write(&mut is_broken, tag, reply);
+            self.write(&mut out, tag, reply, true);
         }
         for flush in flushes {
-            self.write(&mut is_broken, flush, Reply::to(kind::FLUSH, 0));
+            self.write(&mut out, flush, Reply::to(kind::FLUSH, 0), true);
+        }
+        self.push(&mut out, &[], &[]);
+    }
+
+    /// Writes what has been kept: nobody knows when the next answer will be.
+    fn flush(&self) {
+        self.push(&mut self.out.lock(), &[], &[]);
+    }
+
+    fn write(&self, out: &mut Out, tag: u16, mut reply: Reply, has_more: bool) {
+        reply.address(tag);
+        let (fields, data) = reply.parts();
+        if has_more && data.is_empty() && out.gathered.len() + fields.len() <= GATHERED_MAX {
+            out.gathered.extend_from_slice(fields);
+        } else {
+            self.push(out, fields, data);
         }
     }
 
-    fn write(&self, is_broken: &mut bool, tag: u16, mut reply: Reply) {
-        if *is_broken {
-            return;
-        }
-        reply.address(tag);
-        if let Err(error) = write_all(self.stream, &reply) {
+    /// Writes what has been kept, and then a message from where its parts lie.
+    fn push(&self, out: &mut Out, fields: &[u8], data: &[Bytes]) {
+        if !out.is_broken
+            && let Err(error) = write_all(self.stream, &out.gathered, fields, data)
+        {
             log::debug!("an answer was not taken: {error}");
-            *is_broken = true;
+            out.is_broken = true;
             // Nothing that is read could be answered.
             drop(self.stream.shutdown(Shutdown::Both));
         }
+        out.gathered.clear();
     }
 }
 
-/// Writes a message from where its parts lie.
-fn write_all(mut stream: &Stream, reply: &Reply) -> io::Result<()> {
-    let (fields, data) = reply.parts();
-    if data.is_empty() {
+fn write_all(
+    mut stream: &Stream,
+    gathered: &[u8],
+    fields: &[u8],
+    data: &[Bytes],
+) -> io::Result<()> {
+    if gathered.is_empty() && data.is_empty() {
         return stream.write_all(fields);
     }
-    let mut slices = Vec::with_capacity(1 + data.len());
-    slices.push(IoSlice::new(fields));
+    let mut slices = Vec::with_capacity(2 + data.len());
+    slices.extend([IoSlice::new(gathered), IoSlice::new(fields)]);
     slices.extend(data.iter().map(|slice| IoSlice::new(slice)));
     let mut left = &mut slices[..];
     // Empty slices are nothing to write.
@@ -120,13 +152,15 @@ pub(crate) fn serve<V: Vfs>(
         log::warn!("a client may take as long as it likes to read: {error}");
     }
     let pending = Arc::new(Pending::new(bounds));
-    let pipe = Pipe { stream, is_broken: Mutex::new(false) };
+    let pipe = Pipe { stream, out: Mutex::default() };
     std::thread::scope(|scope| {
         let _end = End(&pending);
         let (pending, pipe) = (&pending, &pipe);
         let mut connection =
             Connection { session, runtime, pending, pipe, scope, has_writer: false };
-        match connection.run() {
+        let end = connection.run();
+        pipe.flush();
+        match end {
             // The client closed its side, or the server stops: answers under way are
             // still welcome.
             Ok(()) => pending.drain(Some(GRACE)),
@@ -144,12 +178,15 @@ impl<'env, V: Vfs> Connection<'_, 'env, V> {
         let mut receiver = Receiver::new(self.pipe.stream);
         loop {
             let max = self.session.msize().unwrap_or(MSIZE_FIRST);
+            if !receiver.has_message() {
+                self.pipe.flush();
+            }
             let Some(message) = receiver.next(max)? else { return Ok(()) };
             match message.kind {
                 kind::VERSION => self.restart(message),
                 kind::FLUSH => self.flush(message)?,
                 _ => match self.admit(&message) {
-                    Admission::Begins => self.answer(message)?,
+                    Admission::Begins => self.answer(message, receiver.has_message())?,
                     Admission::TagInUse => return Err(io::Error::other("a tag is used twice")),
                     Admission::TooLate => return Ok(()),
                 },
@@ -159,39 +196,40 @@ impl<'env, V: Vfs> Connection<'_, 'env, V> {
 
     fn admit(&self, message: &Message) -> Admission {
         let has_hung_up = || listen::has_hung_up(self.pipe.stream);
-        self.pending.admit(message.tag, message.weight(), has_hung_up)
+        self.pending.admit(message.tag, message.weight(), || self.pipe.flush(), has_hung_up)
     }
 
     fn restart(&self, message: Message) {
+        self.pipe.flush();
         self.pending.abort_all();
         self.pending.drain(None);
         let tag = message.tag;
         let reply = self.runtime.block_on(self.session.negotiate(message));
-        self.pipe.send(tag, reply);
+        self.pipe.send(tag, reply, false);
     }
 
     fn flush(&self, message: Message) -> io::Result<()> {
         let tag = message.tag;
         let Ok(Request::Flush { tag: flushed }) = Request::of(message) else {
-            self.pipe.send(tag, Reply::error(ErrorKind::Invalid.linux_errno()));
+            self.pipe.send(tag, Reply::error(ErrorKind::Invalid.linux_errno()), false);
             return Ok(());
         };
         match self.pending.flush(flushed, tag) {
             Flush::Waits => {}
-            Flush::Done => self.pipe.send(tag, Reply::to(kind::FLUSH, 0)),
+            Flush::Done => self.pipe.send(tag, Reply::to(kind::FLUSH, 0), false),
             Flush::TooMany => return Err(io::Error::other("too many flushes")),
         }
         Ok(())
     }
 
-    fn answer(&mut self, message: Message) -> io::Result<()> {
+    fn answer(&mut self, message: Message, has_more: bool) -> io::Result<()> {
         let (kind, tag, weight) = (message.kind, message.tag, message.weight());
         let session = Arc::clone(self.session);
         let mut work = Box::pin(async move { session.answer(message).await });
         // The runtime polls again with a waker of its own, so no wake-up can be lost here.
         let mut nobody = Context::from_waker(Waker::noop());
         match catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(&mut nobody))) {
-            Ok(Poll::Ready(reply)) => self.pipe.send(tag, reply),
+            Ok(Poll::Ready(reply)) => self.pipe.send(tag, reply, has_more),
             Ok(Poll::Pending) => {
                 self.start_writer()?;
                 let ticket = self.pending.begin(tag, weight);
@@ -203,7 +241,7 @@ impl<'env, V: Vfs> Connection<'_, 'env, V> {
             }
             Err(_) => {
                 log::error!("message {kind} panicked and was answered with EIO");
-                self.pipe.send(tag, Reply::error(ErrorKind::Io.linux_errno()));
+                self.pipe.send(tag, Reply::error(ErrorKind::Io.linux_errno()), has_more);
             }
         }
         Ok(())

@@ -7,7 +7,7 @@
 
 use crate::export::Bounds;
 use crate::wire::Reply;
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -92,11 +92,13 @@ impl Pending {
         }
     }
 
-    /// Waits until another request, of so many bytes, may begin to wait.
+    /// Waits until another request, of so many bytes, may begin to wait; does `first`
+    /// before it does.
     pub(crate) fn admit(
         &self,
         tag: u16,
         bytes: usize,
+        first: impl FnOnce(),
         has_hung_up: impl Fn() -> bool,
     ) -> Admission {
         let mut state = self.state.lock();
@@ -105,6 +107,10 @@ impl Pending {
             state.waiting.len() >= self.max || (is_too_much && !state.waiting.is_empty())
         };
         let had_to_wait = is_full(&state);
+        if had_to_wait {
+            // What it writes may take as long as the client likes, and be waited for.
+            MutexGuard::unlocked(&mut state, first);
+        }
         while is_full(&state) {
             let waited = self.room.wait_for(&mut state, LOOK_EVERY);
             if waited.timed_out() && has_hung_up() {
@@ -300,15 +306,19 @@ mod tests {
     fn there_is_room_for_so_many() {
         let (pending, runtime) = (pending(2), runtime());
         stuck(&pending, 1, &runtime, true);
-        assert_eq!(pending.admit(1, 10, || false), Admission::TagInUse);
-        assert_eq!(pending.admit(2, 10, || true), Admission::Begins, "there was room at once");
+        assert_eq!(pending.admit(1, 10, || (), || false), Admission::TagInUse);
+        assert_eq!(
+            pending.admit(2, 10, || (), || true),
+            Admission::Begins,
+            "there was room at once"
+        );
         stuck(&pending, 2, &runtime, false);
         for by in 0..8 {
             assert_eq!(pending.flush(2, by), Flush::Waits);
         }
         assert_eq!(pending.flush(2, 9), Flush::TooMany);
         std::thread::scope(|scope| {
-            let admitted = scope.spawn(|| pending.admit(3, 10, || false));
+            let admitted = scope.spawn(|| pending.admit(3, 10, || (), || false));
             assert!(!admitted.is_finished());
             pending.abort_all();
             assert_eq!(pending.next().unwrap().tag, 1);
@@ -324,13 +334,13 @@ mod tests {
     #[test]
     fn there_is_room_for_so_many_bytes() {
         let (pending, runtime) = (pending(9), runtime());
-        assert_eq!(pending.admit(1, 1000, || false), Admission::Begins, "one may be longer");
+        assert_eq!(pending.admit(1, 1000, || (), || false), Admission::Begins, "one may be longer");
         stuck(&pending, 1, &runtime, true);
-        assert_eq!(pending.admit(2, 15, || false), Admission::Begins);
+        assert_eq!(pending.admit(2, 15, || (), || false), Admission::Begins);
         stuck(&pending, 2, &runtime, true);
-        assert_eq!(pending.admit(3, 5, || false), Admission::Begins);
+        assert_eq!(pending.admit(3, 5, || (), || false), Admission::Begins);
         std::thread::scope(|scope| {
-            let admitted = scope.spawn(|| pending.admit(3, 6, || false));
+            let admitted = scope.spawn(|| pending.admit(3, 6, || (), || false));
             assert_eq!(pending.flush(1, 8), Flush::Waits);
             pending.next().unwrap();
             assert!(!admitted.is_finished());
@@ -343,9 +353,9 @@ mod tests {
     fn what_was_given_up_while_there_was_no_room_is_too_late() {
         let (pending, runtime) = (pending(1), runtime());
         stuck(&pending, 1, &runtime, true);
-        assert_eq!(pending.admit(2, 1, || true), Admission::TooLate, "while there is none");
+        assert_eq!(pending.admit(2, 1, || (), || true), Admission::TooLate, "while there is none");
         std::thread::scope(|scope| {
-            let admitted = scope.spawn(|| pending.admit(2, 1, || true));
+            let admitted = scope.spawn(|| pending.admit(2, 1, || (), || true));
             assert_eq!(pending.flush(1, 8), Flush::Waits);
             pending.next().unwrap();
             pending.finish(1);

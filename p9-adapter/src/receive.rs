@@ -64,6 +64,12 @@ impl<'a> Receiver<'a> {
         Message::of(bytes).map(Some).ok_or_else(|| violation("a message is not as long as it says"))
     }
 
+    /// Whether the next message is here already, so that it need not be waited for.
+    pub(crate) fn has_message(&self) -> bool {
+        let here = &self.buffer[self.start..];
+        Message::header(here).is_some_and(|(len, ..)| here.len() >= len as usize)
+    }
+
     /// Receives what is there, at least one byte; whether there will be more.
     fn fill(&mut self) -> io::Result<bool> {
         if self.start == self.buffer.len() {

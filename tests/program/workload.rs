@@ -7,12 +7,14 @@
 //! bytes nobody wrote, for a rename without the data it followed, or for half an
 //! operation.
 
+mod map;
 mod model;
 
 pub(crate) use model::Tree;
 
 use super::support::{Numbers, noise};
 use model::{Node, read_tree};
+use rustix::fs::FallocateFlags;
 use std::fmt::Write as _;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind};
@@ -45,9 +47,21 @@ pub(crate) enum Change {
         seed: u64,
         is_sync: bool,
     },
+    /// The same through a shared mapping, synced.
+    Map {
+        name: String,
+        offset: u64,
+        len: usize,
+        seed: u64,
+    },
     Truncate {
         name: String,
         len: u64,
+    },
+    Punch {
+        name: String,
+        offset: u64,
+        len: usize,
     },
     /// An extended attribute.
     Label {
@@ -70,6 +84,11 @@ pub(crate) enum Change {
     },
     Remove {
         name: String,
+    },
+    /// Of a file that is open, and is written and read after it has no name.
+    RemoveOpen {
+        name: String,
+        seed: u64,
     },
 }
 
@@ -95,10 +114,14 @@ impl Change {
 
     /// A change that the tree allows, if the numbers drawn happen to say one.
     fn propose(draw: &mut Numbers, tree: &Tree) -> Option<Self> {
-        let kind = draw.below(28);
+        let kind = draw.below(33);
         let name = any_name(draw, tree);
         let free = |name: String| tree.get(&name).is_none().then_some(name);
         let file = |name: String| tree.data(&name).is_some().then_some(name);
+        let some_data = |name: String| match tree.data(&name)?.len() as u64 {
+            0 => None,
+            len => Some((name, len)),
+        };
         let other = any_name(draw, tree);
         Some(match kind {
             0..4 => Self::File { name: free(name)? },
@@ -107,15 +130,15 @@ impl Change {
             6 => Self::Label { name: file(name)?, label: draw.next().to_string() },
             7 => {
                 let name = file(name)?;
-                // No further than that, so that no block is ever a hole: a copy takes
-                // each hole as an operation of its own.
                 let len = draw.below(tree.data(&name)?.len() as u64 + 4096);
                 Self::Truncate { name, len }
             }
             8 => {
                 let (from, to) = (file(name)?, file(other)?);
                 let len = 1 + draw.below(tree.data(&from)?.len() as u64 + 1) as usize;
-                (!tree.is_same(&from, &to)).then_some(Self::Copy { from, to, len })?
+                // A copy takes each hole as an operation of its own.
+                let is_one = !tree.is_same(&from, &to) && !tree.has_hole(&from);
+                is_one.then_some(Self::Copy { from, to, len })?
             }
             9..12 => {
                 let is_there = !matches!(tree.get(&name), None | Some(Node::Dir));
@@ -131,6 +154,23 @@ impl Change {
             16 => {
                 let name = format!("dir-{}", draw.below(DIRS));
                 tree.is_empty_dir(&name).then_some(Self::Remove { name })?
+            }
+            17..19 => {
+                let (name, end) = some_data(name)?;
+                let len_max = if draw.below(3) == 0 { FILE_SIZE_MAX } else { 5000 };
+                let (offset, len) = (draw.below(end), 1 + draw.below(len_max) as usize);
+                Self::Punch { name, offset, len }
+            }
+            19..21 => {
+                let (name, end) = some_data(name)?;
+                let offset = draw.below(end);
+                // Within the file and the page, which goes out as one.
+                let room = (end - offset).min(map::PAGE - offset % map::PAGE);
+                Self::Map { name, offset, len: room.min(64) as usize, seed: draw.next() }
+            }
+            21 => {
+                let (name, seed) = (file(name)?, draw.next());
+                tree.is_alone(&name).then_some(Self::RemoveOpen { name, seed })?
             }
             _ => Self::write(draw, file(name)?, tree),
         })
@@ -151,12 +191,16 @@ impl Change {
             Self::File { name } => tree.add(name, Node::empty_file()),
             Self::Dir { name } => tree.add(name, Node::Dir),
             Self::Symlink { name, target } => tree.add(name, Node::Symlink(target.clone())),
-            Self::Write { name, offset, len, seed, .. } => {
+            Self::Write { name, offset, len, seed, .. } | Self::Map { name, offset, len, seed } => {
                 tree.write(name, *offset as usize, &noise(*len, *seed));
             }
             Self::Truncate { name, len } => {
                 tree.change_data(name, |data| data.resize(*len as usize, 0));
             }
+            Self::Punch { name, offset, len } => tree.change_data(name, |data| {
+                let (start, end) = (*offset as usize, data.len().min(*offset as usize + len));
+                data[start..end].fill(0);
+            }),
             Self::Label { name, label } => tree.label(name, label),
             Self::Copy { from, to, len } => {
                 let data = tree.data(from).unwrap();
@@ -165,12 +209,12 @@ impl Change {
             }
             Self::Rename { from, to } => tree.rename(from, to),
             Self::Link { from, to } => tree.link(from, to),
-            Self::Remove { name } => tree.remove(name),
+            Self::Remove { name } | Self::RemoveOpen { name, .. } => tree.remove(name),
         }
     }
 
     fn perform(&self, dir: &Path) -> io::Result<()> {
-        let open = |name: &str| OpenOptions::new().write(true).open(dir.join(name));
+        let open = |name: &str| OpenOptions::new().read(true).write(true).open(dir.join(name));
         match self {
             Self::File { name } => File::create_new(dir.join(name)).map(drop),
             Self::Dir { name } => fs::create_dir(dir.join(name)),
@@ -181,7 +225,14 @@ impl Change {
                 let done = file?.write_at(&noise(*len, *seed), *offset)?;
                 if done == *len { Ok(()) } else { Err(ErrorKind::WriteZero.into()) }
             }
+            Self::Map { name, offset, len, seed } => {
+                map::write(&open(name)?, *offset, &noise(*len, *seed))
+            }
             Self::Truncate { name, len } => open(name)?.set_len(*len),
+            Self::Punch { name, offset, len } => {
+                let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+                Ok(rustix::fs::fallocate(open(name)?, flags, *offset, *len as u64)?)
+            }
             Self::Label { name, label } => {
                 let flags = rustix::fs::XattrFlags::empty();
                 rustix::fs::setxattr(dir.join(name), "user.label", label.as_bytes(), flags)?;
@@ -198,6 +249,17 @@ impl Change {
                 true => fs::remove_dir(dir.join(name)),
                 false => fs::remove_file(dir.join(name)),
             },
+            Self::RemoveOpen { name, seed } => {
+                let file = open(name)?;
+                fs::remove_file(dir.join(name))?;
+                let data = noise(5000, *seed);
+                file.write_all_at(&data, 1000)?;
+                file.sync_all()?;
+                let mut found = vec![0; data.len()];
+                file.read_exact_at(&mut found, 1000)?;
+                assert!(found == data, "{name} is not what was written without a name");
+                file.set_len(7)
+            }
         }
     }
 
@@ -205,7 +267,9 @@ impl Change {
     fn fsync(&self, dir: &Path) -> io::Result<()> {
         match self {
             Self::Write { name, .. }
+            | Self::Map { name, .. }
             | Self::Truncate { name, .. }
+            | Self::Punch { name, .. }
             | Self::Copy { to: name, .. } => File::open(dir.join(name))?.sync_all(),
             _ => File::open(dir)?.sync_all(),
         }
@@ -308,7 +372,7 @@ impl Writer {
             change.apply(&mut self.tree);
             let done = now();
             self.past.last_mut().unwrap().done = Some(done);
-            if matches!(change, Change::Write { is_sync: true, .. }) {
+            if matches!(change, Change::Write { is_sync: true, .. } | Change::Map { .. }) {
                 self.promise(began, done);
             }
             if self.draw.below(8) == 0 {

@@ -37,6 +37,8 @@ pub enum ErrorKind {
     NameTooLong,
     /// No such extended attribute.
     NoData,
+    /// The client has as many locks as one may have.
+    NoLocks,
     /// The disk is full.
     NoSpace,
     /// Nothing at or after this offset (`lseek`).
@@ -75,7 +77,7 @@ struct Numbers(i32, i32, u32);
 
 impl ErrorKind {
     /// Every kind, in order.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 30] = [
         Self::Access,
         Self::BadHandle,
         Self::Busy,
@@ -90,6 +92,7 @@ impl ErrorKind {
         Self::IsDirectory,
         Self::NameTooLong,
         Self::NoData,
+        Self::NoLocks,
         Self::NoSpace,
         Self::NoSuchOffset,
         Self::NotDirectory,
@@ -121,6 +124,8 @@ impl ErrorKind {
             Self::IsDirectory => Numbers(21, 21, 21),
             Self::NameTooLong => Numbers(36, 63, 63),
             Self::NoData => Numbers(61, 93, 10004),
+            // RFC 1813 has no number for locks, which are another protocol's.
+            Self::NoLocks => Numbers(37, 77, 10006),
             Self::NoSpace => Numbers(28, 28, 28),
             Self::NoSuchOffset => Numbers(6, 6, 6),
             Self::NotDirectory => Numbers(20, 20, 20),
@@ -187,6 +192,7 @@ impl std::fmt::Display for ErrorKind {
             Self::IsDirectory => "is a directory",
             Self::NameTooLong => "name longer than 255 bytes",
             Self::NoData => "no such attribute",
+            Self::NoLocks => "too many locks",
             Self::NoSpace => "no space left",
             Self::NoSuchOffset => "nothing at or after this offset",
             Self::NotDirectory => "not a directory",

@@ -34,7 +34,7 @@ pub use data::{
     Allocate, ReadData, Scope, SeekTo, Segments, Stability, WriteAt, WriteVerifier, Written,
 };
 pub use error::{Error, ErrorKind};
-pub use locks::{Acquire, LockTable};
+pub use locks::{Acquire, CLIENT_LOCKS_MAX, LockTable};
 pub use types::{
     Access, At, Attr, Budget, ClientId, Context, Cookie, Created, Cred, Dac, DirEntry, DirPage,
     Entry, Groups, IfExists, Ino, Kind, Lock, LockOwner, LockSpace, LockWait, Make, Name, OpId,

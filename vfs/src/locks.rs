@@ -5,6 +5,9 @@
 //! holds nothing: it is woken whenever a lock of its inode goes away and tries
 //! again, so dropping its future is all it takes to give up.
 //!
+//! A client has at most [`CLIENT_LOCKS_MAX`] locks, so that one who takes them without
+//! end fills neither the memory nor everybody else's time.
+//!
 //! The table is memory only. Locks end with the machine, as `fcntl(2)` says.
 
 use crate::{ClientId, ErrorKind, Ino, Lock, LockOwner, LockSpace, LockWait, Result};
@@ -13,6 +16,13 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
+
+/// Locks one client may hold, over all files. A kernel that settles the locks of its own
+/// processes itself ([`ClientId`] of a whole machine) comes nowhere near.
+pub const CLIENT_LOCKS_MAX: usize = 1 << 16;
+
+/// Locks that one more may add: in the middle of another it leaves both ends of that.
+const LOCK_ADDS_MAX: usize = 2;
 
 /// Every advisory lock of a file system.
 #[derive(Debug, Default)]
@@ -23,6 +33,8 @@ pub struct LockTable {
 #[derive(Debug, Default)]
 struct State {
     files: HashMap<Ino, File>,
+    /// Locks that each client has; none are not listed.
+    counts: HashMap<ClientId, usize>,
     waiter_next: u64,
 }
 
@@ -65,26 +77,47 @@ impl LockTable {
     /// Drops the owner's locks in the range and space of `lock`.
     pub fn unlock(&self, ino: Ino, lock: &Lock) -> Result<()> {
         let lock = normal(lock)?;
-        self.release(|at, held| {
-            (at == ino && same_party(held, &lock)).then_some((lock.start, lock.end))
-        });
+        let mut wakers = Vec::new();
+        let mut state = self.state();
+        let is_full = state.count(lock.owner.client) >= CLIENT_LOCKS_MAX;
+        if let Some(file) = state.files.get_mut(&ino) {
+            let splits = |held: &Lock| {
+                same_party(held, &lock) && held.start < lock.start && lock.end < held.end
+            };
+            if is_full && file.held.iter().any(splits) {
+                return Err(ErrorKind::NoLocks.into());
+            }
+            let change = file.cut(|held| same_party(held, &lock).then_some((lock.start, lock.end)));
+            if change.is_any {
+                wakers.extend(file.wakers());
+            }
+            state.recount(lock.owner.client, change);
+            state.prune(ino);
+        }
+        drop(state);
+        wakers.into_iter().for_each(Waker::wake);
         Ok(())
     }
 
     /// Drops every lock of one owner, as the end of a process does.
     pub fn release_owner(&self, owner: LockOwner) {
-        self.release(|_, held| (held.owner == owner).then_some((0, u64::MAX)));
+        self.release(owner.client, |held| held.owner == owner);
     }
 
     /// Drops every lock of one session, as the end of its connection does.
     pub fn release_client(&self, client: ClientId) {
-        self.release(|_, held| (held.owner.client == client).then_some((0, u64::MAX)));
+        self.release(client, |held| held.owner.client == client);
     }
 
     /// Forgets an inode that is gone; who waits for it gets [`ErrorKind::Stale`].
     pub fn forget(&self, ino: Ino) {
-        let file = self.state().files.remove(&ino);
-        for waiter in file.into_iter().flat_map(|file| file.waiting) {
+        let mut state = self.state();
+        let Some(file) = state.files.remove(&ino) else { return };
+        for held in file.held {
+            state.recount(held.owner.client, Change { removed: 1, ..Change::default() });
+        }
+        drop(state);
+        for waiter in file.waiting {
             waiter.waker.wake();
         }
     }
@@ -99,19 +132,35 @@ impl LockTable {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Cuts the range `pick` names out of each lock, then wakes who may profit.
-    fn release(&self, pick: impl Fn(Ino, &Lock) -> Option<(u64, u64)>) {
+    /// Drops the locks of `client` that `pick` names, then wakes who may profit.
+    fn release(&self, client: ClientId, pick: impl Fn(&Lock) -> bool) {
         let mut wakers = Vec::new();
         let mut state = self.state();
-        state.files.retain(|&ino, file| {
-            if file.cut(|held| pick(ino, held)) {
+        if state.count(client) == 0 {
+            return;
+        }
+        let mut removed = 0;
+        state.files.retain(|_, file| {
+            let change = file.cut(|held| pick(held).then_some((0, u64::MAX)));
+            if change.is_any {
                 wakers.extend(file.wakers());
             }
+            removed += change.removed;
             !(file.held.is_empty() && file.waiting.is_empty())
         });
+        state.recount(client, Change { removed, ..Change::default() });
         drop(state);
         wakers.into_iter().for_each(Waker::wake);
     }
+}
+
+/// What became of the locks of a file.
+#[derive(Clone, Copy, Debug, Default)]
+struct Change {
+    added: usize,
+    removed: usize,
+    /// Whether others may now have what they could not have.
+    is_any: bool,
 }
 
 impl File {
@@ -124,37 +173,41 @@ impl File {
         self.waiting.iter().map(|waiter| waiter.waker.clone())
     }
 
-    /// Cuts ranges out of the locks held; answers whether anything went.
-    fn cut(&mut self, pick: impl Fn(&Lock) -> Option<(u64, u64)>) -> bool {
+    /// Cuts ranges out of the locks held.
+    fn cut(&mut self, pick: impl Fn(&Lock) -> Option<(u64, u64)>) -> Change {
         let mut kept = Vec::with_capacity(self.held.len() + 1);
-        let mut changed = false;
+        let mut change = Change::default();
         for held in &self.held {
             match pick(held) {
                 Some((start, end)) if start < held.end && held.start < end => {
-                    changed = true;
+                    change.is_any = true;
+                    change.removed += 1;
                     if held.start < start {
                         kept.push(Lock { end: start, ..*held });
+                        change.added += 1;
                     }
                     if end < held.end {
                         kept.push(Lock { start: end, ..*held });
+                        change.added += 1;
                     }
                 }
                 _ => kept.push(*held),
             }
         }
         self.held = kept;
-        changed
+        change
     }
 
-    /// Grants `lock`, which nothing conflicts with. Answers whether the owner
-    /// gave anything up that others might now have.
-    fn grant(&mut self, mut lock: Lock) -> bool {
+    /// Grants `lock`, which nothing conflicts with. Others may now have what the owner
+    /// gave up for it.
+    fn grant(&mut self, mut lock: Lock) -> Change {
         let loosens = !lock.exclusive
             && self
                 .held
                 .iter()
                 .any(|held| held.exclusive && same_party(held, &lock) && overlap(held, &lock));
-        self.cut(|held| same_party(held, &lock).then_some((lock.start, lock.end)));
+        let cut = self.cut(|held| same_party(held, &lock).then_some((lock.start, lock.end)));
+        let count = self.held.len();
         self.held.retain(|held| {
             let joins = same_party(held, &lock)
                 && held.exclusive == lock.exclusive
@@ -165,12 +218,26 @@ impl File {
             }
             !joins
         });
+        let removed = cut.removed + count - self.held.len();
         self.held.push(lock);
-        loosens
+        Change { added: cut.added + 1, removed, is_any: loosens }
     }
 }
 
 impl State {
+    fn count(&self, client: ClientId) -> usize {
+        self.counts.get(&client).copied().unwrap_or(0)
+    }
+
+    /// Keeps count of what a client has.
+    fn recount(&mut self, client: ClientId, change: Change) {
+        let count = self.counts.entry(client).or_default();
+        *count = (*count + change.added).saturating_sub(change.removed);
+        if *count == 0 {
+            self.counts.remove(&client);
+        }
+    }
+
     /// Takes a waiter off the list; answers whether it was there.
     fn leave(&mut self, ino: Ino, id: u64) -> bool {
         let Some(file) = self.files.get_mut(&ino) else { return false };
@@ -251,11 +318,18 @@ impl Acquire<'_> {
         waker: &Waker,
         wakers: &mut Vec<Waker>,
     ) -> Poll<Result<()>> {
+        let client = lock.owner.client;
+        let is_full = state.count(client) + LOCK_ADDS_MAX > CLIENT_LOCKS_MAX;
         let file = state.files.entry(self.ino).or_default();
         if file.conflict(&lock).is_none() {
-            if file.grant(lock) {
+            if is_full {
+                return Poll::Ready(Err(ErrorKind::NoLocks.into()));
+            }
+            let change = file.grant(lock);
+            if change.is_any {
                 wakers.extend(file.wakers());
             }
+            state.recount(client, change);
             return Poll::Ready(Ok(()));
         }
         if self.wait == LockWait::Try {
@@ -263,9 +337,11 @@ impl Acquire<'_> {
         }
         match lock.space {
             LockSpace::Flock => {
-                if file.cut(|held| same_party(held, &lock).then_some((0, u64::MAX))) {
+                let change = file.cut(|held| same_party(held, &lock).then_some((0, u64::MAX)));
+                if change.is_any {
                     wakers.extend(file.wakers());
                 }
+                state.recount(client, change);
             }
             LockSpace::Posix if state.would_deadlock(self.ino, &lock) => {
                 return Poll::Ready(Err(ErrorKind::Deadlock.into()));

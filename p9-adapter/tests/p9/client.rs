@@ -96,6 +96,12 @@ impl Put {
         self.u16(text.len().try_into().unwrap()).bytes(text)
     }
 
+    /// A whole message of these fields.
+    pub(crate) fn message(&self, tag: u16, kind: u8) -> Self {
+        let len = u32::try_from(self.0.len() + 7).unwrap();
+        Self::default().u32(len).u8(kind).u16(tag).bytes(&self.0)
+    }
+
     pub(crate) fn bytes(mut self, bytes: &[u8]) -> Self {
         self.0.extend(bytes);
         self
@@ -230,9 +236,7 @@ impl Client {
     }
 
     pub(crate) fn send(&mut self, tag: u16, kind: u8, fields: &Put) {
-        let len = u32::try_from(fields.0.len() + 7).unwrap();
-        let message = Put::default().u32(len).u8(kind).u16(tag).bytes(&fields.0);
-        self.send_raw(&message.0);
+        self.send_raw(&fields.message(tag, kind).0);
     }
 
     /// The next message; `None` when the server hangs up.

@@ -183,6 +183,42 @@ fn waiting_requests_are_bounded_by_not_reading() {
     assert_eq!(answers, expected);
 }
 
+#[test]
+fn answers_that_go_together_wait_for_nothing_else() {
+    let bounds = Bounds { requests_max: 1, ..Bounds::default() };
+    let served = Served::with(Export { bounds, ..trusting() });
+    let mut client = served.client();
+    let fid = client.file(ROOT, "f", b"data");
+    let stat = Put::default().u32(fid).u64(u64::MAX);
+    let stats: Vec<_> = (10..310).map(|tag| stat.message(tag, T_GETATTR).0).collect();
+
+    // More than is kept, and behind them a part of one that nobody can answer yet.
+    let (part, rest) = stats[0].split_at(9);
+    client.send_raw(&[&stats.concat()[..], part].concat());
+    for tag in 10..310 {
+        assert_eq!(next(&mut client), (T_GETATTR + 1, tag));
+    }
+    client.send_raw(rest);
+    assert_eq!(next(&mut client), (T_GETATTR + 1, 10));
+
+    // Behind them one that has to wait, and then one that waits for room.
+    served.probe.shut("sync");
+    let syncs = [400, 401].map(|tag| sync(fid).message(tag, T_FSYNC).0);
+    client.send_raw(&[&stats[1][..], &syncs[0]].concat());
+    assert_eq!(next(&mut client), (T_GETATTR + 1, 11));
+    client.send_raw(&syncs[1]);
+    served.probe.open_up("sync");
+    assert_eq!(next(&mut client), (T_FSYNC + 1, 400));
+    assert_eq!(next(&mut client), (T_FSYNC + 1, 401));
+
+    served.probe.shut("sync");
+    client.send_raw(&[&stats[2][..], &syncs[0], &syncs[1], &stats[3]].concat());
+    assert_eq!(next(&mut client), (T_GETATTR + 1, 12));
+    served.probe.open_up("sync");
+    let answers = [(); 3].map(|()| next(&mut client));
+    assert!(answers.contains(&(T_GETATTR + 1, 13)), "{answers:?}");
+}
+
 /// What a client sent and nobody read is not done after it has gone.
 #[test]
 fn what_a_full_connection_holds_is_not_done_late() {

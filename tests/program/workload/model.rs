@@ -5,6 +5,9 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+/// Of a file, in a vault as it is made by default.
+const BLOCK: usize = 128 << 10;
+
 /// What a name leads to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Node {
@@ -46,6 +49,17 @@ impl Tree {
     /// Whether two names lead to one file.
     pub(super) fn is_same(&self, one: &str, two: &str) -> bool {
         self.names.get(one) == self.names.get(two)
+    }
+
+    /// Whether a file has no other name.
+    pub(super) fn is_alone(&self, name: &str) -> bool {
+        self.names.values().filter(|number| **number == self.names[name]).count() == 1
+    }
+
+    /// Whether a block of a file has nothing but zeros.
+    pub(super) fn has_hole(&self, name: &str) -> bool {
+        let blocks = self.data(name).unwrap_or_default().chunks(BLOCK);
+        blocks.into_iter().any(|block| block.iter().all(|byte| *byte == 0))
     }
 
     pub(super) fn is_empty_dir(&self, name: &str) -> bool {

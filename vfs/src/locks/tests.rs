@@ -1,6 +1,6 @@
 //! What lock tables promise: splitting, joining, waiting and giving up.
 
-use super::LockTable;
+use super::{CLIENT_LOCKS_MAX, LockTable};
 use crate::{ClientId, ErrorKind, Ino, Lock, LockOwner, LockSpace, LockWait};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -183,4 +183,34 @@ fn who_waits_for_a_forgotten_inode_is_told() {
     table.forget(Ino::ROOT);
     assert_eq!(poll(waiting.as_mut()), Poll::Ready(Err(ErrorKind::Stale)));
     assert_eq!(table.held_count(), 0);
+}
+
+#[test]
+fn a_client_has_so_many_locks_and_others_do_not_suffer() {
+    let table = LockTable::new();
+    let lock_at = |number: u64, lock: &Lock| {
+        let ino = Ino::new(2 + number / 64).unwrap();
+        match poll(pin!(table.lock(ino, lock, LockWait::Try))) {
+            Poll::Ready(result) => result,
+            Poll::Pending => panic!("Try must not wait"),
+        }
+    };
+    let apart = |number: u64| posix(10, 10 * number, 10 * number + 5, true);
+    let taken = (0..).take_while(|number| lock_at(*number, &apart(*number)).is_ok()).count();
+    assert_eq!(taken, CLIENT_LOCKS_MAX - 1, "one more may become three");
+    assert_eq!(lock_at(0, &posix(11, 1000, 1001, true)), Err(ErrorKind::NoLocks), "owner or not");
+    lock_at(0, &posix(20, 1000, 1001, true)).unwrap();
+
+    let first = Ino::new(2).unwrap();
+    table.unlock(first, &posix(10, 1, 2, true)).unwrap();
+    assert_eq!(table.held_count(), CLIENT_LOCKS_MAX + 1);
+    let splitting = table.unlock(first, &posix(10, 3, 4, true)).unwrap_err();
+    assert_eq!(splitting.kind(), ErrorKind::NoLocks);
+    table.unlock(first, &posix(10, 0, 15, true)).unwrap();
+    lock_at(0, &apart(0)).unwrap();
+
+    table.forget(first);
+    table.release_client(ClientId(1));
+    assert_eq!(table.held_count(), 0, "the other one's was in the file that is gone");
+    assert!(table.state().counts.is_empty() && table.state().files.is_empty());
 }
