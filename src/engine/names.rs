@@ -1,7 +1,7 @@
 //! Names: looking up, creating, linking, removing, moving and listing.
 
 use super::error::told;
-use super::{Engine, Handle, Inner, LINK_MAX, owned};
+use super::{Engine, FILE_SIZE_MAX, Handle, Inner, LINK_MAX, owned};
 use crate::ids::LinkId;
 use crate::log::op::{Node, Op};
 use crate::meta::fold::NewInode;
@@ -167,16 +167,14 @@ impl Engine {
         let ino = match call.dent(dir.get(), name)?.1 {
             Some(dent) => {
                 let found = call.attr(dent.ino)?;
-                call.reuse(cx, &found, if_exists, open)?;
-                if let Some(size) = attr.size.filter(|_| if_exists == IfExists::Reuse) {
-                    self.inner.check_writable()?;
-                    let found = call.attr(dent.ino)?;
-                    call.set_size(cx, &found, size)?;
-                }
+                call.reuse(cx, &found, (if_exists, attr.size), open)?;
                 dent.ino
             }
             None => {
                 self.inner.check_writable()?;
+                if attr.size.is_some_and(|size| size > FILE_SIZE_MAX) {
+                    return Err(ErrorKind::FileTooBig.into());
+                }
                 let fresh = Fresh { node: Node::Regular, asked: attr };
                 let ino = call.make_inode(cx, &before, owned(name), fresh)?;
                 if let IfExists::SameVerifier(verifier) = if_exists
@@ -340,7 +338,7 @@ impl Call<'_> {
         &mut self,
         cx: Context<'_>,
         found: &Attr,
-        if_exists: IfExists,
+        (if_exists, size): (IfExists, Option<u64>),
         open: Option<OpenFlags>,
     ) -> Result<()> {
         let ino = found.ino.get();
@@ -359,16 +357,25 @@ impl Call<'_> {
             }
             IfExists::Reuse => {}
         }
-        if let Some(flags) = open {
+        // Of the attributes only the length counts for a file that is there, and all is
+        // judged before any of it is done.
+        let size = size.filter(|_| if_exists == IfExists::Reuse);
+        let flags = open.unwrap_or_default();
+        if open.is_some() {
             rules::may_open(cx.cred, found, flags, cx.dac)?;
-            if flags.write || flags.truncate {
-                self.inner.check_writable()?;
-            }
-            if flags.truncate {
-                self.set_size(cx, found, 0)?;
-            }
         }
-        Ok(())
+        if size.is_some() {
+            let set = SetAttr { size, ..SetAttr::default() };
+            rules::setattr(cx.cred, found, &set, false, FILE_SIZE_MAX, cx.dac)?;
+        }
+        if size.is_some() || flags.write || flags.truncate {
+            self.inner.check_writable()?;
+        }
+        match size {
+            _ if flags.truncate => self.set_size(cx, found, 0),
+            Some(size) => self.set_size(cx, found, size),
+            None => Ok(()),
+        }
     }
 
     /// Keeps the count of inodes when one may have lost its last name.

@@ -479,9 +479,17 @@ impl GroupRows {
     /// Appends a group.
     pub fn push(&mut self, group: &Group) {
         let open = self.0.pop_if(|row| row.len() < ROW_LEN).unwrap_or_default();
+        let open_len = open.len();
         let mut w = Writer::onto(open);
         group.encode(&mut w);
-        self.0.push(w.into_vec());
+        let row = w.into_vec();
+        // One that does not would block everything behind it for good.
+        debug_assert_eq!(
+            Group::decode_all(&row[open_len..]).as_deref().ok(),
+            Some(std::slice::from_ref(group)),
+            "what is recorded can be read"
+        );
+        self.0.push(row);
     }
 
     /// Whether there are none.

@@ -81,6 +81,7 @@ pub enum Op {
     Create {
         path: Path,
         mode: u16,
+        size: Option<u64>,
         taken: Taken,
         slot: Option<(u8, OpenFlags)>,
     },
@@ -279,6 +280,11 @@ impl<F: FnMut() -> u32> Draw<'_, F> {
         set
     }
 
+    /// A length, now and then one that no file may have.
+    fn first_size(&mut self) -> u64 {
+        if self.one_in(8) { (1 << 62) + 1 } else { self.offset() }
+    }
+
     fn taken(&mut self) -> Taken {
         match self.below(4) {
             0 => Taken::Fail,
@@ -342,7 +348,8 @@ impl Op {
             0..14 => {
                 let slot = (!draw.one_in(3)).then(|| (draw.slot(), draw.flags()));
                 let path = draw.file_path();
-                Self::Create { path, mode: draw.mode(), taken: draw.taken(), slot }
+                let size = draw.one_in(4).then(|| draw.first_size());
+                Self::Create { path, mode: draw.mode(), size, taken: draw.taken(), slot }
             }
             14..22 => {
                 let (path, mode) = (draw.dir_path(), draw.mode());

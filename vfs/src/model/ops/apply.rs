@@ -186,12 +186,12 @@ async fn open<V: Vfs>(
     op: &Op,
 ) -> Result<Outcome> {
     match op {
-        Op::Create { path, mode, taken, slot } => {
+        Op::Create { path, mode, size, taken, slot } => {
             if let Some((slot, _)) = slot {
                 session.slots[usize::from(*slot) % SLOTS] = None;
             }
             let (dir, name) = place(fs, cx, path).await?;
-            let attr = crate::SetAttr { mode: Some(*mode), ..Default::default() };
+            let attr = crate::SetAttr { mode: Some(*mode), size: *size, ..Default::default() };
             let if_exists = match taken {
                 Taken::Reuse => IfExists::Reuse,
                 Taken::Fail => IfExists::Fail,
