@@ -5,7 +5,7 @@
 mod image;
 mod serve;
 
-pub(crate) use image::{Image, Left, LeftOut, Replay, Step};
+pub(crate) use image::{Id, Image, Left, LeftOut, Replay, Step};
 
 use super::support::{run, text, wait_until};
 use fuser::{BackgroundSession, Errno, MountOption};
@@ -39,12 +39,12 @@ pub(crate) enum Of {
 struct Inside {
     image: Image,
     steps: Vec<Step>,
-    next: image::Id,
+    next: Id,
     fault: Option<Fault>,
     /// What is counted of changes that were tried since the fault was set.
     tried: u64,
     /// The file of each write that failed.
-    failed_writes: Vec<image::Id>,
+    failed_writes: Vec<Id>,
     /// Whether a file has only one name, as on FAT.
     refuses_links: bool,
     /// What each listing that is open lists.

@@ -23,6 +23,8 @@ struct Recorded {
 /// Lets `WRITERS` writers make `changes` each, with an upload now and then.
 fn record(world: &World, seed: u64, changes: usize) -> Recorded {
     let disk = crash::empty_disk(world);
+    // What is linked elsewhere is copied then.
+    disk.refuse_links(seed % 2 == 1);
     let machine = crash::machine(world, "home");
     machine.init();
     // Small packs, so that some are full.
