@@ -1,8 +1,6 @@
 //! `kill -9` of the process that serves a mount, under writers.
 
-use super::support::{
-    Machine, Numbers, World, check_mount_times, kill, mounts_below, pause, text,
-};
+use super::support::{Machine, Numbers, World, check_mount_times, kill, mounts_below, pause, text};
 use super::workload::{self, Floor, Promise, Writer};
 use std::io::{self, ErrorKind};
 use std::path::Path;
