@@ -297,6 +297,7 @@ fn fail_everywhere(every: u64, of: Of) {
     let start = start(&world);
     let no_fault = Fault { changes: 0..0, of, error: Errno::EIO };
     let probe = run_with_fault(&world, &start, &no_fault, true);
+    assert_eq!(probe.noticed, 0, "nothing fails");
     let mut draw = Numbers::new(seed);
     let (mut wrong, mut sums) = (Vec::new(), Sums::default());
     for (fault, is_closed) in faults(of, every, &probe, &mut draw) {

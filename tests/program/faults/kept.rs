@@ -134,8 +134,8 @@ pub(super) fn change(mount: &Path, part: &str, noticed: &mut Noticed) -> Vec<Kep
     for change in CHANGES {
         let name = change.name(part);
         let path = mount.join(&name);
-        let is_safe = noticed.is_done(change.perform(&path))
-            && noticed.is_done(change.fsync(mount, &path));
+        let is_safe =
+            noticed.is_done(change.perform(&path)) && noticed.is_done(change.fsync(mount, &path));
         kept.push(Kept { name, change, is_safe });
     }
     kept
