@@ -8,7 +8,9 @@ mod kept;
 
 use super::crash::{self, succeeded};
 use super::disk::{Disk, Fault, Image, Left, Of, Replay, Step};
-use super::support::{Machine, Numbers, World, is_root, noise, pause, run, text, wait_until};
+use super::support::{
+    Machine, Numbers, World, is_root, noise, pause, processes_below, run, text, wait_until,
+};
 use fuser::Errno;
 use kept::Kept;
 use std::fs::{self, File};
@@ -131,11 +133,14 @@ struct Failed {
     tried: u64,
 }
 
-/// Ends a mount, or does not, as the disk allows.
+/// Ends a mount, or does not, as the disk allows. The database is closed last of all, when
+/// who asked has its answer.
 fn try_to_unmount(machine: &Machine<'_>, mount: &Path) {
     for _ in 0..100 {
         // Another test's child may hold our files for a moment.
         if machine.bare(&["unmount", text(mount)]).code != 9 {
+            let world = machine.world.path("");
+            wait_until("the daemon to end", || processes_below(&world).is_empty());
             return;
         }
         pause(50);
