@@ -5,7 +5,7 @@
 mod image;
 mod serve;
 
-pub(crate) use image::{Image, Left, LeftOut, Replay, Step};
+pub(crate) use image::{Id, Image, Left, LeftOut, Replay, Step};
 
 use super::support::{run, text, wait_until};
 use fuser::{BackgroundSession, Errno, MountOption};
@@ -21,9 +21,17 @@ use std::time::Duration;
 pub(crate) struct Fault {
     /// Of those that are tried from now on, the first being number 0.
     pub(crate) changes: Range<u64>,
-    /// Whether only syncs are counted, and fail.
-    pub(crate) is_of_syncs: bool,
+    pub(crate) of: Of,
     pub(crate) error: Errno,
+}
+
+/// What is counted, and fails; everything else goes through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Of {
+    Changes,
+    Syncs,
+    /// Of files with this name.
+    WritesTo(&'static str),
 }
 
 /// What the disk's threads and the test share.
@@ -31,10 +39,14 @@ pub(crate) struct Fault {
 struct Inside {
     image: Image,
     steps: Vec<Step>,
-    next: image::Id,
+    next: Id,
     fault: Option<Fault>,
-    /// Changes tried, or syncs, since the fault was set.
+    /// What is counted of changes that were tried since the fault was set.
     tried: u64,
+    /// The file of each write that failed.
+    failed_writes: Vec<Id>,
+    /// Whether a file has only one name, as on FAT.
+    refuses_links: bool,
     /// What each listing that is open lists.
     listings: serve::Listings,
     /// How long it takes to open a file.
@@ -57,8 +69,18 @@ impl Disk {
         let next = image.nodes.keys().next_back().unwrap() + 1;
         let (steps, fault, tried) = (Vec::new(), None, 0);
         let listings = serve::Listings::default();
-        let (opening, away) = (Duration::ZERO, None);
-        let inside = Inside { image, steps, next, fault, tried, listings, opening, away };
+        let inside = Inside {
+            image,
+            steps,
+            next,
+            fault,
+            tried,
+            failed_writes: Vec::new(),
+            refuses_links: false,
+            listings,
+            opening: Duration::ZERO,
+            away: None,
+        };
         let inside = Arc::new(Mutex::new(inside));
         let mut config = fuser::Config::default();
         config.mount_options = vec![MountOption::FSName("disk".into())];
@@ -98,9 +120,20 @@ impl Disk {
         self.inside.lock().away = error;
     }
 
-    /// Changes tried, or syncs, since [`Disk::fail`].
+    /// Gives no file a second name, or does again.
+    pub(crate) fn refuse_links(&self, refuses: bool) {
+        self.inside.lock().refuses_links = refuses;
+    }
+
+    /// Changes tried since [`Disk::fail`], of those that its fault counts.
     pub(crate) fn tried(&self) -> u64 {
         self.inside.lock().tried
+    }
+
+    /// Writes that failed to files which have this name now.
+    pub(crate) fn failed_writes_to(&self, name: &str) -> usize {
+        let inside = self.inside.lock();
+        inside.failed_writes.iter().filter(|id| inside.image.is_named(**id, name)).count()
     }
 
     /// What is on it now.

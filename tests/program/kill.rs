@@ -1,6 +1,6 @@
 //! `kill -9` of the process that serves a mount, under writers.
 
-use super::support::{Machine, Numbers, World, kill, mounts_below, pause, text};
+use super::support::{Machine, Numbers, World, check_mount_times, kill, mounts_below, pause, text};
 use super::workload::{self, Floor, Promise, Writer};
 use std::io::{self, ErrorKind};
 use std::path::Path;
@@ -139,6 +139,7 @@ fn kill_often(rounds: u64, full_every: u64) {
     // Now and then the machine does something else.
     assert!(median < Duration::from_secs(1), "seed {seed}: mounting took {median:?}");
     assert!(worst < Duration::from_secs(15), "seed {seed}: mounting took {worst:?}");
+    check_mount_times(seed, &took);
     run.machine.unmount(&mount);
     run.machine.fsck();
 }

@@ -4,10 +4,12 @@
 
 use super::crash;
 use super::disk::{Image, Left, LeftOut, Replay, Step};
-use super::support::{Machine, Numbers, World, is_root, pause, text};
+use super::support::{Machine, Numbers, World, check_mount_times, is_root, pause, text};
 use super::workload::{self, Floor, Promise, Writer};
+use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::ScopedJoinHandle;
+use std::time::{Duration, Instant};
 
 const WRITERS: usize = 3;
 
@@ -23,6 +25,8 @@ struct Recorded {
 /// Lets `WRITERS` writers make `changes` each, with an upload now and then.
 fn record(world: &World, seed: u64, changes: usize) -> Recorded {
     let disk = crash::empty_disk(world);
+    // What is linked elsewhere is copied then.
+    disk.refuse_links(seed % 2 == 1);
     let machine = crash::machine(world, "home");
     machine.init();
     // Small packs, so that some are full.
@@ -75,8 +79,14 @@ impl Recorded {
         moments
     }
 
-    /// Looks at what a crash at `at` has left on the disk.
-    fn check(&self, machine: &Machine<'_>, at: u64, is_full: bool) -> Result<(), String> {
+    /// Looks at what a crash at `at` has left on the disk; notes how long mounting it took.
+    fn check(
+        &self,
+        machine: &Machine<'_>,
+        at: u64,
+        is_full: bool,
+        took: &RefCell<Vec<Duration>>,
+    ) -> Result<(), String> {
         if is_full {
             // The store alone, before the machine makes up for anything.
             let new = Machine { home: machine.world.dir("new-home"), ..machine.clone() };
@@ -88,7 +98,9 @@ impl Recorded {
             new.forget();
         }
         let mount = machine.world.dir("mount");
+        let start = Instant::now();
         crash::succeeded(machine.run(&["mount", text(&mount)]))?;
+        took.borrow_mut().push(start.elapsed());
         if machine.mounted()["vault"]["health"] != "ok" {
             return Err(format!("{:#}", machine.mounted()));
         }
@@ -116,11 +128,12 @@ impl Recorded {
         push(&mut replay, 0, self.start);
         replay.left_out = left_out;
         let (mut wrong, mut at, mut pending, mut cuts) = (Vec::new(), self.start, 0, 0);
+        let took = RefCell::new(Vec::new());
         for moment in self.moments(count, &mut draw) {
             push(&mut replay, at, moment);
             (at, cuts, pending) = (moment, cuts + 1, pending + replay.pending());
             let left = Left::CUTS[cuts % Left::CUTS.len()];
-            let check = || self.check(&machine, at, cuts % 5 == 0);
+            let check = || self.check(&machine, at, cuts % 5 == 0, &took);
             if let Err(said) = crash::look(world, replay.crash(left), check) {
                 wrong.push(format!("seed {seed}, cut at {at}, {left:?}: {said}"));
                 if left_out.is_some() {
@@ -138,6 +151,9 @@ impl Recorded {
             self.uploads.len(),
             wrong.len()
         );
+        if left_out.is_none() && wrong.is_empty() {
+            check_mount_times(seed, &took.into_inner());
+        }
         wrong
     }
 }

@@ -1,7 +1,7 @@
 //! A store in a directory that is slow, or away for a while, as one on a network may be,
 //! under the real program.
 
-use super::disk::{Disk, Fault, Image};
+use super::disk::{Disk, Fault, Image, Of};
 use super::serve::nfs::wire::Out;
 use super::serve::nfs::{Client, FILE_SYNC, GETATTR, READ, data, read_at};
 use super::support::{Machine, World, is_root, noise, pause, wait_until};
@@ -134,7 +134,7 @@ fn a_directory_that_was_away_during_a_sync_is_used_again() {
         let path = mount.join(format!("file-{number}"));
         fs::write(&path, noise(LEN, number)).unwrap();
         let changes = number..number + 1;
-        disk.fail(Some(Fault { changes, is_of_syncs: true, error: NOT_THERE }));
+        disk.fail(Some(Fault { changes, of: Of::Syncs, error: NOT_THERE }));
         failed += u64::from(machine.bare(&["sync"]).code != 0);
         disk.fail(None);
         machine.sync();

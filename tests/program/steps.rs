@@ -2,10 +2,13 @@
 //! does to a disk is recorded, and it ends after any one of these, by `kill -9` or with
 //! the power.
 
+mod places;
+
 use super::crash::{self, succeeded};
 use super::disk::{Disk, Image, Left, Replay, Step};
 use super::support::{Finished, Machine, Numbers, World, is_root, noise, text};
-use std::collections::BTreeSet;
+use places::Place;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -22,31 +25,61 @@ type Check<'a> = &'a dyn Fn(bool) -> Result<(), String>;
 /// Runs `command` on a disk with `start` on it, then again and again up to some of its
 /// steps; gives all of them.
 fn cut_short(world: &World, start: &Image, command: &dyn Fn(), check: Check<'_>) -> Vec<Step> {
+    cut_short_at(&[], world, start, command, check)
+}
+
+/// The same, and always before and behind one step of each of some places, which there
+/// must be.
+fn cut_short_at(
+    places: &[Place],
+    world: &World,
+    start: &Image,
+    command: &dyn Fn(),
+    check: Check<'_>,
+) -> Vec<Step> {
+    let seed = Numbers::seed();
     let disk = Disk::mount(&world.dir("disk"), start.clone());
+    // What is linked elsewhere is copied then.
+    disk.refuse_links(seed % 2 == 1);
     command();
     crash::take_down(world);
     let steps = disk.unmount();
-    let seed = Numbers::seed();
-    let (mut draw, turns) = (Numbers::new(seed), turns(&steps));
-    let tried = std::env::var("TGCRYPTFS_TEST_STEPS").ok().and_then(|text| text.parse().ok());
-    let tried = turns.len().min(tried.unwrap_or(TRIED));
-    println!("seed {seed}: {} steps, {} turning points, {tried} tried", steps.len(), turns.len());
+    let mut draw = Numbers::new(seed);
+    let mut moments = moments(&steps, &mut draw);
+    let found = if places.is_empty() { BTreeMap::new() } else { places::find(start, &steps) };
+    for place in places {
+        let there = found.get(place).unwrap_or_else(|| panic!("seed {seed}: no {place:?}"));
+        let at = there[draw.below(there.len() as u64) as usize];
+        println!("{place:?}: {} times, tried around step {at}", there.len());
+        moments.extend([at, at + 1]);
+    }
+    println!("seed {seed}: {} steps, {} tried", steps.len(), moments.len());
     let mut wrong = Vec::new();
-    for number in 1..=tried {
-        // The last one always, others from all over.
-        let skipped = if number == tried { 0 } else { draw.below((turns.len() / tried) as u64) };
-        let at = turns[number * turns.len() / tried - 1 - skipped as usize];
+    for at in moments {
         // Only what is durable counts in the end.
-        let left = if number == tried { Left::Nothing } else { LEFTS[draw.below(3) as usize] };
+        let is_done = at == steps.len();
+        let left = if is_done { Left::Nothing } else { LEFTS[draw.below(3) as usize] };
         let mut replay = Replay::new(start.clone(), draw.next());
         steps[..at].iter().for_each(|step| replay.push(step));
-        if let Err(said) = crash::look(world, replay.crash(left), || check(at == steps.len())) {
+        if let Err(said) = crash::look(world, replay.crash(left), || check(is_done)) {
             let last: String = format!("{:?}", steps[..at].last()).chars().take(120).collect();
             wrong.push(format!("seed {seed}, after {at} steps, {last}, {left:?}: {said}"));
         }
     }
     assert!(wrong.is_empty(), "{} wrong\n{}", wrong.len(), wrong.join("\n\n"));
     steps
+}
+
+/// Moments to be tried: the last one always, others from all over.
+fn moments(steps: &[Step], draw: &mut Numbers) -> BTreeSet<usize> {
+    let turns = turns(steps);
+    let tried = std::env::var("TGCRYPTFS_TEST_STEPS").ok().and_then(|text| text.parse().ok());
+    let tried = turns.len().min(tried.unwrap_or(TRIED));
+    let moment = |number: usize| {
+        let skipped = if number == tried { 0 } else { draw.below((turns.len() / tried) as u64) };
+        turns[number * turns.len() / tried - 1 - skipped as usize]
+    };
+    (1..=tried).map(moment).collect()
 }
 
 /// Moments before and after anything but adding to files, and some amid that; the last
@@ -164,6 +197,40 @@ fn a_change_of_the_password_cut_short_leaves_the_old_one_or_the_new() {
             _ => Err(format!("{old:#?} {changed:#?}")),
         }
     });
+}
+
+/// What the oldest headers were kept for is over then.
+#[test]
+fn a_change_of_the_password_cut_short_among_many_leaves_the_last_one_or_the_new() {
+    if !is_root("a disk of its own") {
+        return;
+    }
+    let world = World::new();
+    let machine = || crash::machine(&world, "home");
+    let mut passwords = vec![world.password()];
+    for number in 1..=4 {
+        let text = format!("password number {number}\n");
+        passwords.push(world.private_file(&format!("password-{number}"), &text));
+    }
+    let change = |number: usize| {
+        let arguments = ["passwd", "--new-password-file", text(&passwords[number + 1])];
+        machine().run_with(&passwords[number], &arguments).succeeded();
+    };
+    let start = prepared(&world, || {
+        machine().init();
+        for number in 0..3 {
+            change(number);
+        }
+    });
+    let check = |is_done: bool| {
+        let opens = |number: usize| machine().run_with(&passwords[number], &["fsck"]).code;
+        match [opens(0), opens(2), opens(3), opens(4)] {
+            [4, 4, 4, 0] => Ok(()),
+            [4, 4, 0, 4] if !is_done => Ok(()),
+            codes => Err(format!("done {is_done}: {codes:?}")),
+        }
+    };
+    cut_short_at(&places::OF_A_LATER_HEADER, &world, &start, &|| change(3), &check);
 }
 
 /// Runs a change of the ways into a vault, cut short; the password opens it throughout,
@@ -304,11 +371,36 @@ fn an_upload_cut_short_loses_nothing_and_is_made_up_for() {
         machine().sync();
         machine().run(&["cache", "--clear"]).succeeded();
     };
-    let steps = cut_short(&world, &start, &upload, &|_| check_files(&machine()));
-    let is_made = |name: &str| {
-        steps.iter().any(|step| matches!(step, Step::Name { name: made, .. } if made == name))
+    let check = |_: bool| check_files(&machine());
+    cut_short_at(&places::OF_AN_UPLOAD, &world, &start, &upload, &check);
+}
+
+#[test]
+fn a_write_and_its_fsync_cut_short_lose_nothing_that_was_safe() {
+    if !is_root("a disk of its own") {
+        return;
+    }
+    let world = World::new();
+    let machine = || crash::machine(&world, "home");
+    let start = prepared(&world, || make_vault(&machine()));
+    let write = || {
+        let mount = machine().mount("mount");
+        fs::write(mount.join("more"), noise(400_000, 50)).unwrap();
+        fsync(&mount.join("more"));
+        machine().kill();
     };
-    assert!(is_made("nodes"), "no checkpoint was written");
+    let check = |is_done: bool| {
+        check_files(&machine())?;
+        let mount = machine().mount("mount");
+        // It was written whole, in several requests.
+        match fs::read(mount.join("more")) {
+            Ok(data) if data == noise(400_000, 50) => Ok(()),
+            Ok(data) if !is_done && noise(400_000, 50).starts_with(&data) => Ok(()),
+            Err(_) if !is_done => Ok(()),
+            other => Err(format!("done {is_done}: {:?}", other.map(|data| data.len()))),
+        }
+    };
+    cut_short_at(&places::OF_A_WRITE, &world, &start, &write, &check);
 }
 
 #[test]

@@ -333,6 +333,15 @@ pub(crate) fn figure_of(pid: i32, figure: &str) -> u64 {
     line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0)
 }
 
+/// Mounts after crashes are fast: not one in twenty takes more than a second. Now and
+/// then the machine does something else.
+#[track_caller]
+pub(crate) fn check_mount_times(seed: u64, took: &[Duration]) {
+    let slow: Vec<_> = took.iter().filter(|took| **took > Duration::from_secs(1)).collect();
+    println!("of {} mounts these took more than a second: {slow:?}", took.len());
+    assert!(slow.len() <= took.len().div_ceil(20), "seed {seed}: mounting took {slow:?}");
+}
+
 #[track_caller]
 pub(crate) fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
     let start = Instant::now();

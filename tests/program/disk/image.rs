@@ -15,7 +15,7 @@
 use crate::program::support::Numbers;
 use bytes::Bytes;
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 
 /// What a disk writes as a whole.
 const SECTOR: usize = 512;
@@ -107,6 +107,11 @@ impl Image {
     pub(crate) fn empty() -> Self {
         let root = Node { mode: libc::S_IFDIR | 0o755, ..Node::default() };
         Self { nodes: BTreeMap::from([(ROOT, root)]) }
+    }
+
+    /// Whether a file is found under this name in any directory.
+    pub(crate) fn is_named(&self, id: Id, name: &str) -> bool {
+        self.nodes.values().any(|dir| dir.names.get(OsStr::new(name)) == Some(&id))
     }
 
     fn names(&mut self, dir: Id) -> &mut BTreeMap<OsString, Id> {

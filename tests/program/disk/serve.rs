@@ -1,6 +1,6 @@
 //! The kernel's requests to a disk.
 
-use super::Inside;
+use super::{Inside, Of};
 use super::image::{Id, Node, Step};
 use bytes::Bytes;
 use fuser::{
@@ -70,10 +70,29 @@ impl Inside {
 
     /// Lets a change through, or has it fail.
     fn admit(&mut self) -> Result<()> {
-        match &self.fault {
-            Some(fault) if fault.is_of_syncs => Ok(()),
-            _ => self.count(),
+        match self.counted() {
+            Of::Changes => self.count(),
+            Of::Syncs | Of::WritesTo(_) => Ok(()),
         }
+    }
+
+    fn admit_write(&mut self, id: Id) -> Result<()> {
+        let admitted = match self.counted() {
+            Of::WritesTo(name) if self.image.is_named(id, name) => self.count(),
+            _ => self.admit(),
+        };
+        admitted.inspect_err(|_| self.failed_writes.push(id))
+    }
+
+    fn admit_sync(&mut self) -> Result<()> {
+        match self.counted() {
+            Of::Changes | Of::Syncs => self.count(),
+            Of::WritesTo(_) => Ok(()),
+        }
+    }
+
+    fn counted(&self) -> Of {
+        self.fault.as_ref().map_or(Of::Changes, |fault| fault.of)
     }
 
     /// Counts a change, which may be the one to fail.
@@ -123,7 +142,7 @@ impl Inside {
     }
 
     fn sync(&mut self, id: Id) -> Result<()> {
-        match self.count() {
+        match self.admit_sync() {
             Ok(()) => self.take(Step::Sync { id }),
             Err(error) => {
                 self.take(Step::SyncFailed { id });
@@ -268,6 +287,7 @@ impl Filesystem for Server {
         let mut inside = self.0.lock();
         let result = match inside.find(dir, name) {
             Ok(_) => Err(Errno::EEXIST),
+            Err(_) if inside.refuses_links => Err(Errno::EPERM),
             Err(_) => inside.admit(),
         };
         let result = result.map(|()| {
@@ -337,7 +357,7 @@ impl Filesystem for Server {
         let mut inside = self.0.lock();
         // What was written through a mapping fails nobody's call.
         let is_mapped = write.contains(WriteFlags::FUSE_WRITE_CACHE);
-        if !is_mapped && let Err(error) = inside.admit() {
+        if !is_mapped && let Err(error) = inside.admit_write(id.0) {
             return reply.error(error);
         }
         let (offset, bytes) = (offset as usize, Bytes::copy_from_slice(data));
