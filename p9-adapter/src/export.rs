@@ -73,7 +73,8 @@ pub struct Export {
     pub squash: Squash,
     /// Over TCP from this machine, a client must be who it says it is; root may say
     /// anything. Who cannot be told ([`listen::Policy::peer_uids`]) is not let in. On a
-    /// Unix socket that is always so.
+    /// Unix socket that is always so. Clients on other machines are believed all the same:
+    /// squash them, or do not let them in.
     pub match_peer_uid: bool,
     /// How safe data is when `fsync(2)` returns.
     pub fsync: Stability,

@@ -38,8 +38,8 @@
 //! |---|---|
 //! | Unix socket, root | anybody |
 //! | Unix socket, anybody else | itself, in its own group |
-//! | TCP, with [`Export::match_peer_uid`] | the owner of its socket, which must be of this machine; root as anybody |
-//! | TCP, without it | anybody: keep such addresses to networks where that is right |
+//! | TCP from this machine, with [`Export::match_peer_uid`] | the owner of its socket, which must be found; root as anybody |
+//! | TCP, otherwise | anybody: keep such addresses to networks where that is right |
 //!
 //! and then [`Squash`]. The protocol carries no supplementary groups, so what only they
 //! would allow is refused. The group of a request to create something is believed where
