@@ -48,7 +48,8 @@
 //! # What is bounded
 //!
 //! A message by what was agreed on (4 KiB to 1 MiB), which is checked before memory is
-//! taken for it; fids, waiting requests and extended attributes by [`Bounds`].
+//! taken for it; fids, open files, waiting requests and extended attributes by [`Bounds`],
+//! fids and open files of all connections together as well.
 //! A client that does not read its answers for a minute is cut off.
 //!
 //! # Messages
@@ -81,6 +82,7 @@ mod fuzz;
 mod identity;
 mod locks;
 mod pending;
+mod places;
 mod receive;
 mod server;
 mod session;
