@@ -2,7 +2,8 @@
 
 use crate::buffers::DATA_MAX;
 use crate::export::Export;
-use crate::handle::Handles;
+use crate::handle::{HANDLE_LEN, Handles};
+use crate::xdr::Decoder;
 use std::fmt::Debug;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -61,6 +62,13 @@ impl<V: Vfs> Core<V> {
         let fsid = (fsid >> 64) as u64 ^ fsid as u64;
         let is_spent = AtomicBool::new(false);
         Self { fs, handles, export, limits, fsid, is_spent, read_ns: AtomicU64::new(0) }
+    }
+
+    /// Whether arguments begin with a handle that was made here: whoever sends one was let
+    /// in, and may have something done.
+    pub(crate) fn begins_with_handle(&self, arguments: &[u8]) -> bool {
+        let handle = Decoder::new(arguments).opaque(HANDLE_LEN);
+        handle.is_ok_and(|handle| self.handles.ino(handle).is_ok())
     }
 
     /// Bytes of the largest read.
