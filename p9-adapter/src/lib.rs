@@ -57,8 +57,8 @@
 //! | message | what it does here |
 //! |---|---|
 //! | `Tauth` | is refused: there is nothing to authenticate by |
-//! | `Tversion` | begins anew: cancels what waits, drops fids and locks |
-//! | `Tflush` | cancels the request if it waits, and is answered when it is over. A cancelled request is not answered |
+//! | `Tversion` | begins anew: cancels what waits as `Tflush` does, drops fids and locks |
+//! | `Tflush` | cancels the request if it waits and changes nothing, and is answered when it is over. A cancelled request is not answered |
 //! | `Twalk` | up to 16 names, `..` up to what was attached; a part of the way makes no fid |
 //! | `Tlopen`, `Tlcreate` | `O_APPEND` is honoured for every write, `O_SYNC` and `O_DSYNC` too |
 //! | `Tclunk` | sets an extended attribute that was written, and drops locks taken through the fid |
