@@ -95,6 +95,7 @@ pub(crate) struct Replies {
     kept: Mutex<Kept>,
 }
 
+/// The replies of all senders.
 #[derive(Debug, Default)]
 struct Kept {
     senders: HashMap<Sender, Calls>,

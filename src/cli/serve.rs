@@ -171,7 +171,7 @@ mod tests {
     use super::{Place, Policy, Serve};
     use clap::Parser;
 
-    #[derive(clap::Parser)]
+    #[derive(Parser)]
     struct Line {
         #[command(flatten)]
         serve: Serve,

@@ -62,10 +62,11 @@ fn own_address() -> Option<IpAddr> {
 fn a_peer_on_this_machine_is_known_to_be_by_whichever_address_it_comes() {
     let (listener, echo) = start_at("0.0.0.0:0", asking());
     let port = listener.local_addr().unwrap().port();
-    let mut ways = vec![(Ipv4Addr::LOCALHOST.into(), Ipv4Addr::LOCALHOST.into())];
+    let here = IpAddr::from(Ipv4Addr::LOCALHOST);
+    let mut ways = vec![(here, here)];
     if let Some(own) = own_address() {
         // By its own address, and from it to another.
-        ways.extend([(own, own), (own, Ipv4Addr::LOCALHOST.into())]);
+        ways.extend([(own, own), (own, here)]);
     }
     for (from, to) in ways {
         use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
