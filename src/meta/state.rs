@@ -553,9 +553,9 @@ impl State {
 
     /// Keeps the number of clean inodes in memory and what is in them bounded: one pass
     /// drops those that were not used since the pass before, the next all that it must:
-    /// only files whose exclusive create may be retried stay until the sweep after the
-    /// next, since nothing but memory knows their verifier. The next sweep is not before as
-    /// much has come as this one left.
+    /// only files whose exclusive create may be retried, and that were used since, stay for
+    /// one sweep more, since nothing but memory knows their verifier. The next sweep is not
+    /// before as much has come as this one left.
     fn drop_unused(&mut self) {
         if self.slots.len() < self.sweep_at && self.len < self.sweep_at_len {
             return;

@@ -128,9 +128,7 @@ impl Place {
     /// Whether it is reached through IPv6 and not otherwise.
     pub(super) fn is_ipv6_only(&self) -> bool {
         match self {
-            Self::Tcp(addr) => {
-                !addr.ip().is_unspecified() && addr.ip().to_canonical().is_ipv6()
-            }
+            Self::Tcp(addr) => !addr.ip().is_unspecified() && addr.ip().to_canonical().is_ipv6(),
             Self::Unix(_) => false,
         }
     }
