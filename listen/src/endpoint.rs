@@ -49,6 +49,8 @@ pub enum Peer {
     Tcp {
         /// The address it comes from.
         addr: SocketAddr,
+        /// Whether it is on this machine, by whichever address it comes.
+        is_here: bool,
         /// The user that owns its socket, if that is on this machine and was found.
         uid: Option<u32>,
     },
@@ -86,8 +88,8 @@ impl Peer {
 impl fmt::Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Tcp { addr, uid: None } => write!(f, "{addr}"),
-            Self::Tcp { addr, uid: Some(uid) } => write!(f, "{addr} (uid {uid})"),
+            Self::Tcp { addr, uid: None, .. } => write!(f, "{addr}"),
+            Self::Tcp { addr, uid: Some(uid), .. } => write!(f, "{addr} (uid {uid})"),
             Self::Unix { uid, pid: Some(pid), .. } => write!(f, "process {pid} (uid {uid})"),
             Self::Unix { uid, pid: None, .. } => write!(f, "uid {uid}"),
         }
@@ -232,12 +234,13 @@ impl Endpoint {
         }
     }
 
-    /// The next connection and who made it; the uid of TCP peers is not known yet.
+    /// The next connection and who made it; of TCP peers nothing but the address is known
+    /// yet.
     pub(crate) fn accept(&self) -> io::Result<(Stream, Peer)> {
         match self {
             Self::Tcp(listener) => {
                 let (stream, addr) = listener.accept()?;
-                Ok((Stream::Tcp(stream), Peer::Tcp { addr, uid: None }))
+                Ok((Stream::Tcp(stream), Peer::Tcp { addr, is_here: false, uid: None }))
             }
             Self::Unix(listener) => {
                 let (stream, _) = listener.accept()?;

@@ -48,7 +48,7 @@ enum Who {
 fn who(peer: &Peer) -> Who {
     match peer {
         Peer::Tcp { uid: Some(uid), .. } | Peer::Unix { uid, .. } => Who::User(*uid),
-        Peer::Tcp { addr, uid: None } => Who::Address(addr.ip().to_canonical()),
+        Peer::Tcp { addr, uid: None, .. } => Who::Address(addr.ip().to_canonical()),
     }
 }
 
@@ -227,7 +227,7 @@ mod tests {
     }
 
     fn tcp(addr: &str, uid: Option<u32>) -> Peer {
-        Peer::Tcp { addr: format!("{addr}:1000").parse().unwrap(), uid }
+        Peer::Tcp { addr: format!("{addr}:1000").parse().unwrap(), is_here: uid.is_some(), uid }
     }
 
     fn stream() -> Arc<Stream> {

@@ -25,8 +25,9 @@
 //!
 //! On a Unix socket the kernel says who connected. On a TCP connection from this machine
 //! Linux lists the owner of the client's socket in `/proc/net/tcp`; the connections of
-//! the kernel itself, a mounted NFS for one, belong to root. Of a peer on another
-//! machine nothing is known but its address.
+//! the kernel itself, a mounted NFS for one, belong to root. That is asked of every peer
+//! on this machine, by whichever of its addresses it comes. Of a peer on another machine
+//! nothing is known but its address.
 
 mod cidr;
 mod endpoint;

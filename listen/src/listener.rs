@@ -8,7 +8,7 @@ use crate::throttle::Throttle;
 use parking_lot::{Condvar, Mutex};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::io;
-use std::net::{Shutdown, SocketAddr};
+use std::net::{IpAddr, Shutdown, SocketAddr, UdpSocket};
 use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -196,10 +196,14 @@ impl<S: Serve> Acceptor<S> {
         }
     }
 
-    fn enter(&self, stream: Stream, peer: Peer) {
+    fn enter(&self, stream: Stream, mut peer: Peer) {
         let shared = &self.shared;
         let stream = Arc::new(stream);
-        let server = self.server_of(&peer, &stream);
+        let server = server_if_here(&peer, &stream);
+        if let Peer::Tcp { is_here, .. } = &mut peer {
+            *is_here = server.is_some();
+        }
+        let server = server.filter(|_| shared.policy.peer_uids);
         let now = shared.elapsed();
         let admitted =
             shared.gate.lock().admit(&shared.policy, &peer, &stream, server.is_none(), now);
@@ -218,16 +222,31 @@ impl<S: Serve> Acceptor<S> {
             shared.report_trouble(&error);
         }
     }
+}
 
-    /// Our end of the connection, if the peer's uid is to be looked up by it.
-    fn server_of(&self, peer: &Peer, stream: &Stream) -> Option<SocketAddr> {
-        let (Peer::Tcp { addr, .. }, Stream::Tcp(stream)) = (peer, stream) else { return None };
-        let server = stream.local_addr().ok().filter(|_| self.shared.policy.peer_uids)?;
-        // Whoever comes from the address it connects to is on this machine too, and so is
-        // whoever reaches a loopback address, whatever address it comes from.
-        let (from, to) = (addr.ip().to_canonical(), server.ip().to_canonical());
-        let is_here = from.is_loopback() || to.is_loopback() || from == to;
-        is_here.then_some(server)
+/// Our end of a TCP connection, if the other is on this machine too.
+fn server_if_here(peer: &Peer, stream: &Stream) -> Option<SocketAddr> {
+    let (Peer::Tcp { addr, .. }, Stream::Tcp(stream)) = (peer, stream) else { return None };
+    let server = stream.local_addr().ok()?;
+    // Whoever comes from the address it connects to is on this machine too, and so is
+    // whoever reaches a loopback address, whatever address it comes from.
+    let (from, to) = (addr.ip().to_canonical(), server.ip().to_canonical());
+    let is_here = from.is_loopback() || to.is_loopback() || from == to || is_own(*addr);
+    is_here.then_some(server)
+}
+
+/// Whether an address is one of this machine's, of which there may be several: no other
+/// can be bound. In doubt it is, and whoever comes from it has to be found.
+fn is_own(addr: SocketAddr) -> bool {
+    let mut own = match addr.ip().to_canonical() {
+        IpAddr::V4(ip) => SocketAddr::from((ip, 0)),
+        // With its scope, if it has one.
+        IpAddr::V6(_) => addr,
+    };
+    own.set_port(0);
+    match UdpSocket::bind(own) {
+        Ok(_) => true,
+        Err(error) => error.kind() != io::ErrorKind::AddrNotAvailable,
     }
 }
 
@@ -266,7 +285,7 @@ impl<S: Serve> Connection<S> {
             return log::debug!("{} went away: {error}", self.peer);
         }
         if let Some(server) = self.server
-            && let Peer::Tcp { addr, uid } = &mut self.peer
+            && let Peer::Tcp { addr, uid, .. } = &mut self.peer
         {
             *uid = proc_net::uid_of(*addr, server);
             let id = self.seat.id;

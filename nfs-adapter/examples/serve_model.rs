@@ -22,7 +22,7 @@ fn now() -> Timestamp {
 fn main() -> io::Result<()> {
     let usage = || io::Error::new(io::ErrorKind::InvalidInput, "usage: serve_model ADDRESS:PORT");
     let addr = std::env::args().nth(1).ok_or_else(usage)?;
-    let runtime = Builder::new_multi_thread().build()?;
+    let runtime = Builder::new_multi_thread().enable_time().build()?;
     // Known keys, so that handles outlive a restart; the files do not.
     let export = Export::new([1; 16], Zeroizing::new([2; 32]));
     let endpoint = Endpoint::Tcp(TcpListener::bind(&addr)?);

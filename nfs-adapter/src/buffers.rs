@@ -1,8 +1,10 @@
 //! Memory for large records: lent to whoever has the data, and used again.
 //!
-//! The data of a write is never copied: it stays where the socket put it, and the buffer
-//! goes with it. Sizes come in steps of two, so that data which is kept for long does not
-//! keep much more memory than it needs.
+//! The data of a large write stays where the socket put it, and the buffer goes with it.
+//! Copied is what has been read ahead of it, up to 16 KiB; all data of records up to
+//! 8 KiB, which lie in the connection's own memory; and data that is less than half of its
+//! record. Sizes come in steps of two, so that data which is kept for long does not keep
+//! much more memory than it needs.
 
 use bytes::Bytes;
 use parking_lot::Mutex;

@@ -2,11 +2,12 @@
 
 use crate::buffers::DATA_MAX;
 use crate::export::Export;
-use crate::handle::Handles;
+use crate::handle::{HANDLE_LEN, Handles};
+use crate::xdr::Decoder;
 use std::fmt::Debug;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use vfs::{
     At, Attr, Context, Cred, Dac, ErrorKind, Ino, Limits, OpId, Result, Scope, Stability, Vfs,
 };
@@ -50,6 +51,12 @@ pub(crate) struct Core<V> {
     read_ns: AtomicU64,
 }
 
+/// How often saving a change is tried while the store is out of reach: for two minutes and
+/// more, if the file system does not wait itself.
+const SAVES_MAX: usize = 480;
+/// Time between two of these.
+const SAVE_EVERY: Duration = Duration::from_millis(250);
+
 /// What takes this long is worth waking another thread for, nanoseconds.
 const LONG_NS: u64 = 300_000;
 
@@ -61,6 +68,13 @@ impl<V: Vfs> Core<V> {
         let fsid = (fsid >> 64) as u64 ^ fsid as u64;
         let is_spent = AtomicBool::new(false);
         Self { fs, handles, export, limits, fsid, is_spent, read_ns: AtomicU64::new(0) }
+    }
+
+    /// Whether arguments begin with a handle that was made here: whoever sends one was let
+    /// in, and may have something done.
+    pub(crate) fn begins_with_handle(&self, arguments: &[u8]) -> bool {
+        let handle = Decoder::new(arguments).opaque(HANDLE_LEN);
+        handle.is_ok_and(|handle| self.handles.ino(handle).is_ok())
     }
 
     /// Bytes of the largest read.
@@ -93,10 +107,24 @@ impl<V: Vfs> Core<V> {
 
     /// Has a change survive a crash before it is answered (RFC 1813 §4.7): clients do not
     /// ask for it again, and rely on files that they were told are there.
+    ///
+    /// The change is there already. To have the client try later would have it done twice,
+    /// since Linux does so by a call of another number; so the call stays under way until
+    /// it can be saved, and a repetition waits with it. What cannot be saved at all is told
+    /// as what it is.
     pub(crate) async fn kept<T>(&self, ask: &Ask, changed: Result<T>) -> Result<T> {
         let told = changed?;
-        self.fs.sync(ask.context(), Scope::Volume, Stability::Journaled).await?;
-        Ok(told)
+        for _ in 0..SAVES_MAX {
+            match self.fs.sync(ask.context(), Scope::Volume, Stability::Journaled).await {
+                Ok(_) => return Ok(told),
+                Err(error) if error.kind() == ErrorKind::Unavailable => {
+                    log::debug!("call {:#x} is done but cannot be saved: {error}", ask.xid);
+                    pause().await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Err(vfs::Error::because(ErrorKind::Io, "what was changed could not be saved"))
     }
 
     /// Attributes of what an answer is about, if they can be had.
@@ -120,6 +148,11 @@ impl<V: Vfs> Core<V> {
 #[expect(clippy::disallowed_methods, reason = "how to share work is no simulated time")]
 pub(crate) fn now() -> Instant {
     Instant::now()
+}
+
+#[expect(clippy::disallowed_methods, reason = "clients wait by no simulated time")]
+async fn pause() {
+    tokio::time::sleep(SAVE_EVERY).await;
 }
 
 /// An answer that breaks the trait's contract.

@@ -34,7 +34,8 @@ pub struct Export {
     /// Requires that a caller on this machine is who it claims to be, as far as the
     /// socket shows its user; root may claim to be anybody, as a kernel does for its
     /// users. The groups that others claim cannot be checked and do not count. Over TCP
-    /// this needs [`listen::Policy::peer_uids`]; who is not found is refused.
+    /// this needs [`listen::Policy::peer_uids`]; who is not found is refused. Callers on
+    /// other machines are believed all the same: squash them, or do not let them in.
     pub match_peer_uid: bool,
     /// The only user who may ask for anything, root aside, if it is for one user.
     pub only_user: Option<u32>,
@@ -85,7 +86,8 @@ impl Export {
         let is_partial = groups.len() >= GROUPS_MAX;
         let groups = if is_partial { Groups::Partial(groups) } else { Groups::Known(groups) };
         let claimed = Cred { uid, gid: Some(gid), groups };
-        if !self.match_peer_uid {
+        let is_elsewhere = matches!(peer, Peer::Tcp { is_here: false, .. });
+        if !self.match_peer_uid || is_elsewhere {
             return Ok(self.squash.apply(claimed));
         }
         match peer.uid() {
@@ -220,7 +222,11 @@ mod tests {
     }
 
     fn at(addr: &str, uid: Option<u32>) -> Peer {
-        Peer::Tcp { addr: addr.parse().unwrap(), uid }
+        Peer::Tcp { addr: addr.parse().unwrap(), is_here: false, uid }
+    }
+
+    fn here(addr: &str, uid: Option<u32>) -> Peer {
+        Peer::Tcp { addr: addr.parse().unwrap(), is_here: true, uid }
     }
 
     #[test]
@@ -263,7 +269,7 @@ mod tests {
     #[test]
     fn a_neighbour_is_who_its_socket_says() {
         let strict = Export { match_peer_uid: true, ..export() };
-        let local = |uid| at("127.0.0.1:700", uid);
+        let local = |uid| here("127.0.0.1:700", uid);
         let ask = |peer: &Peer, uid| strict.cred(peer, user(uid, 50, &[0]));
         assert_eq!(ask(&local(Some(1000)), 0), Err(Refusal::WeakCredential));
         assert_eq!(ask(&local(Some(1000)), 1001), Err(Refusal::WeakCredential));
@@ -274,7 +280,10 @@ mod tests {
         assert_eq!(ask(&path, 1000), Ok(cred(1000, 100, &[])));
         assert_eq!(ask(&path, 0), Err(Refusal::WeakCredential));
         // A program of this machine may come from any of its addresses.
-        assert_eq!(ask(&at("10.0.0.1:700", None), 0), Err(Refusal::WeakCredential), "unknown");
+        assert_eq!(ask(&here("10.0.0.1:700", None), 0), Err(Refusal::WeakCredential), "unknown");
+        let lies = ask(&here("10.0.0.1:700", Some(1000)), 1001);
+        assert_eq!(lies, Err(Refusal::WeakCredential));
+        assert_eq!(ask(&at("10.0.0.2:700", None), 1000), Ok(cred(1000, 50, &[0])), "elsewhere");
         assert_eq!(strict.cred(&local(Some(1000)), Claim::Nobody), Ok(cred(NOBODY, NOBODY, &[])));
     }
 

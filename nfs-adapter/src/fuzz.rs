@@ -35,7 +35,7 @@ impl<V> fmt::Debug for Target<V> {
 impl<V: Vfs> Target<V> {
     /// Serves `fs` with keys that are known.
     pub fn new(fs: V) -> io::Result<Self> {
-        let runtime = Builder::new_multi_thread().worker_threads(1).build()?;
+        let runtime = Builder::new_multi_thread().worker_threads(1).enable_time().build()?;
         let export = Export::new([1; 16], Zeroizing::new([2; 32]));
         let service = Service::new(Arc::new(fs), export, runtime.handle().clone());
         Ok(Self { service, runtime })

@@ -10,6 +10,9 @@
 //! still under way would otherwise be applied after writes that came later.
 //!
 //! Each sender has room of its own: one that does much drives out nobody else's replies.
+//! All of them together have room as well, and if that is short, whoever has most loses
+//! its oldest. A call under way is never forgotten. Callers without a handle that was
+//! made here are not remembered at all: nothing of theirs is done.
 
 use crate::outbox::{CALLS_MAX, Outbox};
 use bytes::Bytes;
@@ -23,6 +26,11 @@ use vfs::{ClientId, OpId};
 /// Replies kept for one sender; they have some hundred bytes each, as none has data. Four
 /// times what a connection may have under way, because replies that are out may be lost.
 const REPLIES_MAX: usize = 4 * CALLS_MAX;
+/// Bytes of all replies kept: with 64 connections, still more for each than it may have
+/// under way.
+const BYTES_MAX: usize = 16 << 20;
+/// What a reply takes besides its own bytes: names, places in maps, room not used.
+const REPLY_EXTRA: usize = 512;
 /// Senders for which replies are kept: four times the connections there may be.
 const SENDERS_MAX: usize = 256;
 /// How long a repetition may take to come.
@@ -84,7 +92,15 @@ impl CallId {
 /// The replies kept.
 #[derive(Debug, Default)]
 pub(crate) struct Replies {
-    senders: Mutex<HashMap<Sender, Calls>>,
+    kept: Mutex<Kept>,
+}
+
+/// The replies of all senders.
+#[derive(Debug, Default)]
+struct Kept {
+    senders: HashMap<Sender, Calls>,
+    /// What all replies take.
+    bytes: usize,
 }
 
 /// The calls of one sender.
@@ -93,6 +109,8 @@ struct Calls {
     known: HashMap<CallId, Known>,
     /// Those that are done, the oldest first.
     done: VecDeque<(CallId, Instant)>,
+    /// What their replies take.
+    bytes: usize,
 }
 
 #[derive(Debug)]
@@ -119,13 +137,13 @@ pub(crate) enum Begun {
 impl Replies {
     /// Begins a call that arrived by `outbox`.
     pub(crate) fn begin(self: &Arc<Self>, id: CallId, outbox: &Arc<Outbox>) -> Begun {
-        let mut senders = self.senders.lock();
-        let now = now();
-        if !senders.contains_key(&id.sender) {
-            make_room(&mut senders, now);
+        let mut locked = self.kept.lock();
+        let (kept, now) = (&mut *locked, now());
+        if !kept.senders.contains_key(&id.sender) {
+            kept.make_room(now);
         }
-        let calls = senders.entry(id.sender).or_default();
-        calls.expire(now);
+        let calls = kept.senders.entry(id.sender).or_default();
+        kept.bytes -= calls.expire(now);
         match calls.known.get_mut(&id) {
             Some(Known::Done(reply)) => return Begun::Done(reply.clone()),
             Some(Known::Running { first, also }) => {
@@ -138,40 +156,97 @@ impl Replies {
             None => {}
         }
         calls.known.insert(id, Known::Running { first: Arc::downgrade(outbox), also: None });
-        drop(senders);
+        drop(locked);
         Begun::New(Running { id, replies: Arc::clone(self), is_done: false })
     }
 }
 
-/// Forgets senders of whom nothing is left to be repeated and, if there are too many, the
-/// one that has been quiet for longest.
-fn make_room(senders: &mut HashMap<Sender, Calls>, now: Instant) {
-    senders.retain(|_, calls| {
-        calls.expire(now);
-        !calls.known.is_empty()
-    });
-    if senders.len() < SENDERS_MAX {
-        return;
-    }
-    // Whoever has calls under way only has none that are done: no time, and the first.
-    let last_done = |(_, calls): &(&Sender, &Calls)| calls.done.back().map(|(_, since)| *since);
-    let quiet = senders.iter().min_by_key(last_done).map(|(sender, _)| *sender);
-    if let Some(quiet) = quiet {
-        senders.remove(&quiet);
+#[cfg(test)]
+impl Replies {
+    /// How many calls are known.
+    pub(crate) fn count(&self) -> usize {
+        self.kept.lock().senders.values().map(|calls| calls.known.len()).sum()
     }
 }
 
-impl Calls {
-    /// Forgets what is too old or too much.
-    fn expire(&mut self, now: Instant) {
-        while let Some((id, since)) = self.done.front() {
-            let is_old = now.saturating_duration_since(*since) > KEPT_FOR;
-            if !is_old && self.done.len() <= REPLIES_MAX {
+impl Kept {
+    /// Forgets senders of whom nothing is left to be repeated and, if there are too many,
+    /// what the one that has been quiet for longest has done.
+    fn make_room(&mut self, now: Instant) {
+        for calls in self.senders.values_mut() {
+            self.bytes -= calls.expire(now);
+        }
+        self.senders.retain(|_, calls| !calls.known.is_empty());
+        if self.senders.len() < SENDERS_MAX {
+            return;
+        }
+        let last_done = |calls: &Calls| calls.done.back().map(|(_, since)| *since);
+        let done = self.senders.iter().filter_map(|(who, calls)| Some((last_done(calls)?, *who)));
+        let Some((_, quiet)) = done.min_by_key(|(since, _)| *since) else { return };
+        if let Some(calls) = self.senders.get_mut(&quiet) {
+            while !calls.done.is_empty() {
+                self.bytes -= calls.forget_oldest();
+            }
+            // What is under way would be begun again.
+            if calls.known.is_empty() {
+                self.senders.remove(&quiet);
+            }
+        }
+    }
+
+    /// Keeps a reply, in the place of others if there is too much.
+    fn keep(&mut self, id: CallId, reply: Bytes, now: Instant) {
+        let calls = self.senders.entry(id.sender).or_default();
+        let cost = cost(&reply);
+        calls.known.insert(id, Known::Done(reply));
+        calls.done.push_back((id, now));
+        calls.bytes += cost;
+        self.bytes += cost;
+        self.bytes -= calls.expire(now);
+        while self.bytes > BYTES_MAX {
+            let most = self.senders.values_mut().max_by_key(|calls| calls.bytes);
+            let freed = most.map_or(0, Calls::forget_oldest);
+            if freed == 0 {
                 return;
             }
-            self.known.remove(id);
-            self.done.pop_front();
+            self.bytes -= freed;
         }
+    }
+}
+
+/// What a reply takes.
+fn cost(reply: &Bytes) -> usize {
+    reply.len() + REPLY_EXTRA
+}
+
+impl Calls {
+    /// Forgets what is too old or too much; how many bytes are free by that.
+    fn expire(&mut self, now: Instant) -> usize {
+        let mut freed = 0;
+        while let Some((_, since)) = self.done.front() {
+            let is_old = now.saturating_duration_since(*since) > KEPT_FOR;
+            if !is_old && self.done.len() <= REPLIES_MAX {
+                break;
+            }
+            freed += self.forget_oldest();
+        }
+        freed
+    }
+
+    /// Forgets the reply that has been there for longest; how many bytes are free by that.
+    fn forget_oldest(&mut self) -> usize {
+        let Some((id, _)) = self.done.pop_front() else { return 0 };
+        let freed = match self.known.remove(&id) {
+            Some(Known::Done(reply)) => cost(&reply),
+            _ => 0,
+        };
+        self.bytes -= freed;
+        // Whoever had much does not keep the room for it.
+        if self.known.capacity() > 8 * self.known.len() + 64 {
+            self.known.shrink_to(2 * self.known.len());
+            self.done.shrink_to(2 * self.done.len());
+        }
+        freed
     }
 }
 
@@ -188,15 +263,11 @@ impl Running {
     /// other connection that waits for it, if any.
     pub(crate) fn done(mut self, reply: &Bytes, is_final: bool) -> Option<Arc<Outbox>> {
         self.is_done = true;
-        let mut senders = self.replies.senders.lock();
-        // Its sender may have been forgotten.
-        let calls = senders.get_mut(&self.id.sender)?;
+        let mut kept = self.replies.kept.lock();
+        let calls = kept.senders.get_mut(&self.id.sender)?;
         let before = calls.known.remove(&self.id);
         if is_final {
-            let now = now();
-            calls.known.insert(self.id, Known::Done(reply.clone()));
-            calls.done.push_back((self.id, now));
-            calls.expire(now);
+            kept.keep(self.id, reply.clone(), now());
         }
         match before {
             Some(Known::Running { also, .. }) => also?.upgrade(),
@@ -208,7 +279,7 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         if !self.is_done
-            && let Some(calls) = self.replies.senders.lock().get_mut(&self.id.sender)
+            && let Some(calls) = self.replies.kept.lock().senders.get_mut(&self.id.sender)
         {
             calls.known.remove(&self.id);
         }
@@ -222,8 +293,8 @@ fn now() -> Instant {
 
 #[cfg(test)]
 mod tests {
-    use super::{Begun, CallId, KEPT_FOR, REPLIES_MAX, Replies, Running, SENDERS_MAX, Sender};
-    use super::{make_room, now};
+    use super::{BYTES_MAX, Begun, CallId, KEPT_FOR, REPLIES_MAX, Replies, Running};
+    use super::{SENDERS_MAX, Sender, cost, now};
     use crate::outbox::Outbox;
     use bytes::Bytes;
     use std::os::fd::OwnedFd;
@@ -297,7 +368,7 @@ mod tests {
         let id = call(700, 5, b"create");
         drop(new(&replies, id, &outbox));
         new(&replies, id, &outbox);
-        assert_eq!(count(&replies), 0);
+        assert_eq!(replies.count(), 0);
     }
 
     #[test]
@@ -312,10 +383,6 @@ mod tests {
         assert!(matches!(replies.begin(id, &first), Begun::Done(_)));
     }
 
-    fn count(replies: &Replies) -> usize {
-        replies.senders.lock().values().map(|calls| calls.known.len()).sum()
-    }
-
     #[test]
     fn what_is_kept_of_one_sender_is_bounded_in_number_and_time() {
         let (replies, outbox) = (Arc::<Replies>::default(), outbox());
@@ -324,12 +391,54 @@ mod tests {
         for xid in 0..REPLIES_MAX as u32 + 10 {
             new(&replies, call(700, xid, b""), &outbox).done(&reply, true);
         }
-        assert_eq!(count(&replies), REPLIES_MAX + 1);
+        assert_eq!(replies.count(), REPLIES_MAX + 1);
         // A busy sender does not drive out what another did long before.
         assert!(matches!(replies.begin(call(701, 0, b""), &outbox), Begun::Done(_)));
         let later = now() + KEPT_FOR + Duration::from_secs(1);
-        make_room(&mut replies.senders.lock(), later);
-        assert_eq!(replies.senders.lock().len(), 0);
+        let mut kept = replies.kept.lock();
+        kept.make_room(later);
+        assert_eq!((kept.senders.len(), kept.bytes), (0, 0));
+    }
+
+    #[test]
+    fn what_is_kept_of_all_senders_is_bounded_in_bytes() {
+        let (replies, outbox) = (Arc::<Replies>::default(), outbox());
+        let reply = Bytes::from_static(&[0; 300]);
+        new(&replies, call(1, 0, b""), &outbox).done(&reply, true);
+        let fits = BYTES_MAX / cost(&reply);
+        let senders = fits / REPLIES_MAX + 3;
+        assert!(senders < SENDERS_MAX, "or those are the bound");
+        for xid in 0..REPLIES_MAX as u32 {
+            for port in 0..senders as u16 {
+                new(&replies, call(1000 + port, xid, b""), &outbox).done(&reply, true);
+            }
+        }
+        assert_eq!(replies.count(), fits);
+        let kept = replies.kept.lock();
+        assert!(kept.bytes <= BYTES_MAX && kept.bytes + cost(&reply) > BYTES_MAX);
+        assert_eq!(kept.senders.values().map(|calls| calls.bytes).sum::<usize>(), kept.bytes);
+        drop(kept);
+        // Those who have most lost their oldest; who has little lost nothing.
+        assert!(matches!(replies.begin(call(1, 0, b""), &outbox), Begun::Done(_)));
+        let last = call(1000, REPLIES_MAX as u32 - 1, b"");
+        assert!(matches!(replies.begin(last, &outbox), Begun::Done(_)));
+    }
+
+    #[test]
+    fn a_call_under_way_is_never_forgotten() {
+        let (replies, outbox) = (Arc::<Replies>::default(), outbox());
+        let reply = Bytes::from_static(b"done");
+        let slow = new(&replies, call(700, 0, b"only"), &outbox);
+        let other = new(&replies, call(701, 0, b"not only"), &outbox);
+        new(&replies, call(701, 1, b""), &outbox).done(&reply, true);
+        for port in 1000..1010 + SENDERS_MAX as u16 {
+            new(&replies, call(port, 0, b""), &outbox).done(&reply, true);
+        }
+        assert!(matches!(replies.begin(call(701, 0, b"not only"), &outbox), Begun::Running));
+        assert!(matches!(replies.begin(call(700, 0, b"only"), &outbox), Begun::Running));
+        drop(other);
+        slow.done(&reply, true);
+        assert!(matches!(replies.begin(call(700, 0, b"only"), &outbox), Begun::Done(_)));
     }
 
     #[test]
@@ -341,7 +450,7 @@ mod tests {
             // This one stays busy.
             new(&replies, call(0, u32::from(port) + 1, b""), &outbox).done(&reply, true);
         }
-        assert_eq!(replies.senders.lock().len(), SENDERS_MAX);
+        assert_eq!(replies.kept.lock().senders.len(), SENDERS_MAX);
         assert!(matches!(replies.begin(call(0, 0, b""), &outbox), Begun::Done(_)));
         new(&replies, call(1, 0, b""), &outbox);
     }

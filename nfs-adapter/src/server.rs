@@ -23,7 +23,7 @@ impl fmt::Debug for Server {
 
 impl Server {
     /// Serves a file system to whoever `policy` lets in. Calls that have to wait do so on
-    /// `runtime`.
+    /// `runtime`, which has to know time.
     pub fn start<V: Vfs>(
         vfs: Arc<V>,
         endpoint: Endpoint,

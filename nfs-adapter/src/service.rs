@@ -171,8 +171,9 @@ impl<V: Vfs> Service<V> {
         let done = match (call.program, call.version) {
             (nfs::PROGRAM, nfs::VERSION) => {
                 let procedure = nfs::Procedure::new(call.procedure).ok_or(Refusal::NoProcedure)?;
-                if procedure.is_done_once() {
-                    let arguments = record.bytes().get(arguments_at..).unwrap_or_default();
+                let arguments = record.bytes().get(arguments_at..).unwrap_or_default();
+                // Without a handle nothing is done, so nothing has to be remembered.
+                if procedure.is_done_once() && self.core.begins_with_handle(arguments) {
                     let what = (call.procedure, ask.cred.uid, arguments);
                     let id = CallId::new(connection.sender, xid, what);
                     match self.replies.begin(id, &connection.outbox) {
@@ -206,5 +207,54 @@ impl<V: Vfs> Service<V> {
     /// Runs a call whose arguments have been understood.
     pub(crate) fn spawn(&self, reply: Reply, work: impl Future<Output = Answer> + Send + 'static) {
         run(&self.runtime, reply, work);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Service;
+    use crate::export::Export;
+    use crate::fuzz::Target;
+    use crate::xdr::Encoder;
+    use listen::Peer;
+    use std::os::fd::OwnedFd;
+    use std::os::unix::net::UnixStream;
+    use std::sync::Arc;
+    use tokio::runtime::Builder;
+    use vfs::Ino;
+    use vfs::model::{ManualClock, ModelFs};
+    use zeroize::Zeroizing;
+
+    /// A call to make the directory d.
+    fn mkdir(handle: &[u8]) -> Vec<u8> {
+        let mut arguments = Encoder::default();
+        arguments.opaque(handle);
+        arguments.opaque(b"d");
+        for _ in 0..6 {
+            arguments.u32(0);
+        }
+        Target::<ModelFs>::call(100_003, 9, &arguments.into_vec())
+    }
+
+    #[test]
+    fn replies_are_kept_for_those_who_have_a_handle() {
+        let runtime = Builder::new_multi_thread().worker_threads(1).enable_time().build().unwrap();
+        let export = Export::new([1; 16], Zeroizing::new([2; 32]));
+        let fs = Arc::new(ModelFs::new(ManualClock::new(5).clock()));
+        let service = Service::new(fs, export, runtime.handle().clone());
+        let send = |call: &[u8]| {
+            let (ours, _theirs) = UnixStream::pair().unwrap();
+            let peer = Peer::Unix { uid: 0, gid: 0, pid: None };
+            service.exchange(&peer, OwnedFd::from(ours), call).unwrap();
+        };
+        let ours = service.core().handles.handle(Ino::ROOT);
+        let mut forged = ours;
+        forged[30] ^= 1;
+        for no_handle in [&forged[..], &ours[..40], &b""[..]] {
+            send(&mkdir(no_handle));
+        }
+        assert_eq!(service.replies.count(), 0);
+        send(&mkdir(&ours));
+        assert_eq!(service.replies.count(), 1);
     }
 }

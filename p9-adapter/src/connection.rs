@@ -224,6 +224,7 @@ impl<'env, V: Vfs> Connection<'_, 'env, V> {
 
     fn answer(&mut self, message: Message, has_more: bool) -> io::Result<()> {
         let (kind, tag, weight) = (message.kind, message.tag, message.weight());
+        let may_be_given_up = message.may_be_given_up();
         let session = Arc::clone(self.session);
         let mut work = Box::pin(async move { session.answer(message).await });
         // The runtime polls again with a waker of its own, so no wake-up can be lost here.
@@ -234,8 +235,7 @@ impl<'env, V: Vfs> Connection<'_, 'env, V> {
                 self.start_writer()?;
                 let ticket = self.pending.begin(tag, weight);
                 let task = self.runtime.spawn(async move { ticket.answer(work.await) });
-                // What lets go of a fid is done to its end: the fid is gone already.
-                if !matches!(kind, kind::CLUNK | kind::REMOVE) {
+                if may_be_given_up {
                     self.pending.may_abort(tag, task.abort_handle());
                 }
             }

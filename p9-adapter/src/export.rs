@@ -35,12 +35,18 @@ pub enum TreeName {
     Secret(Box<[u8]>),
 }
 
-/// What one connection may hold at a time. What goes beyond it is refused or, for
-/// requests, not read until others are answered.
+/// What one connection may hold at a time, and what all may together. What goes beyond it
+/// is refused or, for requests, not read until others are answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
-    /// Fids. Linux keeps one for each name it remembers.
+    /// Fids, open ones included. Linux keeps one for each name it remembers.
     pub fids_max: usize,
+    /// Fids that are open; each holds a file of the file system.
+    pub open_max: usize,
+    /// Fids of all connections of a server.
+    pub all_fids_max: usize,
+    /// Those of them that are open.
+    pub all_open_max: usize,
     /// Requests that wait for something.
     pub requests_max: usize,
     /// Bytes that these bring or ask for. One request may be longer.
@@ -52,7 +58,10 @@ pub struct Bounds {
 impl Default for Bounds {
     fn default() -> Self {
         Self {
-            fids_max: 1 << 18,
+            fids_max: 1 << 16,
+            open_max: 1 << 14,
+            all_fids_max: 1 << 17,
+            all_open_max: 1 << 15,
             requests_max: 256,
             request_bytes_max: 16 << 20,
             xattr_bytes_max: 4 << 20,
@@ -73,11 +82,12 @@ pub struct Export {
     pub squash: Squash,
     /// Over TCP from this machine, a client must be who it says it is; root may say
     /// anything. Who cannot be told ([`listen::Policy::peer_uids`]) is not let in. On a
-    /// Unix socket that is always so.
+    /// Unix socket that is always so. Clients on other machines are believed all the same:
+    /// squash them, or do not let them in.
     pub match_peer_uid: bool,
     /// How safe data is when `fsync(2)` returns.
     pub fsync: Stability,
-    /// What one connection may hold at a time.
+    /// What connections may hold at a time.
     pub bounds: Bounds,
 }
 

@@ -5,6 +5,7 @@
 //! meanwhile. So a request holds what it began with, and no lock.
 
 use crate::identity::Identity;
+use crate::places::{Place, Places};
 use crate::xattrs::{Reading, Writing};
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -56,6 +57,8 @@ pub(crate) struct Opened<H> {
     pub(crate) stability: Stability,
     /// Whether locks were taken through it.
     pub(crate) has_locked: AtomicBool,
+    /// Its place among what may be open.
+    pub(crate) _place: Place,
 }
 
 impl<H> Fid<H> {
@@ -83,10 +86,16 @@ impl<H> Fid<H> {
     }
 }
 
+/// A fid, and its place among all that may be there.
+struct Numbered<H> {
+    fid: Arc<Fid<H>>,
+    _place: Place,
+}
+
 /// The fids of one connection.
 pub(crate) struct Fids<H> {
-    fids: Mutex<HashMap<u32, Arc<Fid<H>>>>,
-    max: usize,
+    fids: Mutex<HashMap<u32, Numbered<H>>>,
+    places: Arc<Places>,
 }
 
 fn unknown() -> vfs::Error {
@@ -94,25 +103,21 @@ fn unknown() -> vfs::Error {
 }
 
 impl<H> Fids<H> {
-    pub(crate) fn new(max: usize) -> Self {
-        Self { fids: Mutex::default(), max }
+    pub(crate) fn new(places: Arc<Places>) -> Self {
+        Self { fids: Mutex::default(), places }
     }
 
     pub(crate) fn get(&self, number: u32) -> Result<Arc<Fid<H>>> {
-        self.fids.lock().get(&number).cloned().ok_or_else(unknown)
+        let fids = self.fids.lock();
+        fids.get(&number).map(|found| Arc::clone(&found.fid)).ok_or_else(unknown)
     }
 
     /// Adds a fid under a number that is free.
     pub(crate) fn insert(&self, number: u32, fid: Fid<H>) -> Result<()> {
-        let mut fids = self.fids.lock();
-        let count = fids.len();
-        match fids.entry(number) {
+        match self.fids.lock().entry(number) {
             Entry::Occupied(_) => Err(unknown()),
-            Entry::Vacant(_) if count >= self.max => {
-                Err(vfs::Error::because(ErrorKind::Busy, "too many fids"))
-            }
-            Entry::Vacant(place) => {
-                place.insert(Arc::new(fid));
+            Entry::Vacant(free) => {
+                free.insert(Numbered { _place: self.places.take()?, fid: Arc::new(fid) });
                 Ok(())
             }
         }
@@ -121,8 +126,8 @@ impl<H> Fids<H> {
     /// Puts `new` in the place of `old`, if that is still there.
     pub(crate) fn replace(&self, number: u32, old: &Arc<Fid<H>>, new: Fid<H>) -> Result<()> {
         let mut fids = self.fids.lock();
-        let place = fids.get_mut(&number).filter(|now| Arc::ptr_eq(now, old));
-        let replaced = std::mem::replace(place.ok_or_else(unknown)?, Arc::new(new));
+        let found = fids.get_mut(&number).filter(|now| Arc::ptr_eq(&now.fid, old));
+        let replaced = std::mem::replace(&mut found.ok_or_else(unknown)?.fid, Arc::new(new));
         // What is dropped with it may take long.
         drop(fids);
         drop(replaced);
@@ -130,17 +135,17 @@ impl<H> Fids<H> {
     }
 
     pub(crate) fn remove(&self, number: u32) -> Result<Arc<Fid<H>>> {
-        self.fids.lock().remove(&number).ok_or_else(unknown)
+        self.fids.lock().remove(&number).map(|gone| gone.fid).ok_or_else(unknown)
     }
 
     /// Whether a number still stands for this fid.
     pub(crate) fn is_current(&self, number: u32, fid: &Arc<Fid<H>>) -> bool {
-        self.fids.lock().get(&number).is_some_and(|now| Arc::ptr_eq(now, fid))
+        self.fids.lock().get(&number).is_some_and(|now| Arc::ptr_eq(&now.fid, fid))
     }
 
     /// Follows a name that was moved.
     pub(crate) fn renamed(&self, from: (Ino, &[u8]), to: (Ino, &[u8])) {
-        for fid in self.fids.lock().values() {
+        for Numbered { fid, .. } in self.fids.lock().values() {
             let mut found = fid.found.lock();
             if found.as_ref().is_some_and(|(dir, name)| (*dir, &**name) == from) {
                 *found = Some((to.0, to.1.into()));
@@ -158,8 +163,9 @@ impl<H> Fids<H> {
 #[cfg(test)]
 mod tests {
     use super::{Attach, Fid, Fids, Role};
-    use crate::export::Export;
+    use crate::export::{Bounds, Export};
     use crate::identity::Identity;
+    use crate::places::Total;
     use listen::Peer;
     use std::sync::Arc;
     use vfs::{ErrorKind, Ino, Kind};
@@ -172,17 +178,22 @@ mod tests {
         Fid { attach, ino: Ino::ROOT, kind: Kind::Directory, found, role: Role::Named }
     }
 
+    fn fids(fids_max: usize) -> Fids<()> {
+        let bounds = Bounds { fids_max, ..Bounds::default() };
+        Fids::new(Total::new(&bounds).fids(&bounds))
+    }
+
     fn kind(result: vfs::Result<()>) -> Option<ErrorKind> {
         result.err().map(|error| error.kind())
     }
 
     #[test]
     fn numbers_are_bounded_and_not_given_twice() {
-        let fids = Fids::new(2);
+        let fids = fids(2);
         fids.insert(1, fid(b"a")).unwrap();
         assert_eq!(kind(fids.insert(1, fid(b"a"))), Some(ErrorKind::BadHandle));
         fids.insert(2, fid(b"a")).unwrap();
-        assert_eq!(kind(fids.insert(3, fid(b"a"))), Some(ErrorKind::Busy));
+        assert_eq!(kind(fids.insert(3, fid(b"a"))), Some(ErrorKind::TooManyOpen));
         fids.remove(1).unwrap();
         fids.insert(3, fid(b"a")).unwrap();
         fids.clear();
@@ -191,7 +202,7 @@ mod tests {
 
     #[test]
     fn only_what_is_still_there_is_replaced() {
-        let fids = Fids::new(9);
+        let fids = fids(9);
         fids.insert(1, fid(b"a")).unwrap();
         let old = fids.get(1).unwrap();
         fids.replace(1, &old, fid(b"b")).unwrap();
@@ -203,7 +214,7 @@ mod tests {
 
     #[test]
     fn names_follow_renames() {
-        let fids = Fids::new(9);
+        let fids = fids(9);
         for (number, name) in [(1, b"a"), (2, b"b")] {
             fids.insert(number, fid(name)).unwrap();
         }

@@ -1,6 +1,7 @@
 //! A session without sockets, for feeding it anything.
 
 use crate::export::Export;
+use crate::places::Total;
 use crate::session::Session;
 use crate::wire::{MSIZE_FIRST, Message, kind};
 use bytes::Bytes;
@@ -18,7 +19,8 @@ use vfs::Vfs;
 #[must_use]
 pub fn fuzz<V: Vfs>(fs: Arc<V>, export: Export, input: &[u8]) -> Vec<u8> {
     let peer = Peer::Unix { uid: 0, gid: 0, pid: None };
-    let session = Session::new(fs, Arc::new(export), peer);
+    let total = Total::new(&export.bounds);
+    let session = Session::new(fs, Arc::new(export), peer, &total);
     let (mut rest, mut answers) = (input, Vec::new());
     while let Some((len, asked, tag)) = Message::header(rest) {
         let max = session.msize().unwrap_or(MSIZE_FIRST);

@@ -27,13 +27,13 @@ impl Identity {
     ///
     /// * On a Unix socket the kernel knows who connected: root may be anybody, others
     ///   only themselves.
-    /// * So over TCP, with [`Export::match_peer_uid`]: only programs of this machine.
-    /// * Without that, everybody is believed: whoever can send packets can also lie.
+    /// * So over TCP from this machine, with [`Export::match_peer_uid`].
+    /// * Otherwise everybody is believed: whoever can send packets can also lie.
     pub(crate) fn claimed(export: &Export, peer: &Peer, uid: u32, user: &[u8]) -> Result<Self> {
         let asked = if uid == NO_ID { uid_of(user) } else { Some(uid) };
         let known = match *peer {
             Peer::Unix { uid, gid, .. } => Some((uid, Some(gid))),
-            Peer::Tcp { uid, .. } if export.match_peer_uid => {
+            Peer::Tcp { uid, is_here: true, .. } if export.match_peer_uid => {
                 Some((uid.ok_or(ErrorKind::Permission)?, None))
             }
             Peer::Tcp { .. } => None,
@@ -89,7 +89,7 @@ mod tests {
     use listen::Peer;
 
     fn tcp(addr: &str, uid: Option<u32>) -> Peer {
-        Peer::Tcp { addr: format!("{addr}:1000").parse().unwrap(), uid }
+        Peer::Tcp { addr: format!("{addr}:1000").parse().unwrap(), is_here: true, uid }
     }
 
     fn unix(uid: u32) -> Peer {
@@ -134,7 +134,11 @@ mod tests {
         assert_eq!(who(&trusting, &tcp("127.0.0.1", Some(5)), 6, b""), Some((6, None, Some(7))));
         // A program of this machine may come from any of its addresses.
         assert_eq!(who(&export, &tcp("10.0.0.1", None), 6, b""), None, "unknown");
+        assert_eq!(who(&export, &tcp("10.0.0.1", Some(5)), 6, b""), None, "no lie helps");
         assert_eq!(who(&trusting, &tcp("10.0.0.1", None), 6, b""), Some((6, None, Some(7))));
+        let addr = "10.0.0.2:1000".parse().unwrap();
+        let elsewhere = Peer::Tcp { addr, is_here: false, uid: None };
+        assert_eq!(who(&export, &elsewhere, 6, b""), Some((6, None, Some(7))));
     }
 
     #[test]

@@ -38,8 +38,8 @@
 //! |---|---|
 //! | Unix socket, root | anybody |
 //! | Unix socket, anybody else | itself, in its own group |
-//! | TCP, with [`Export::match_peer_uid`] | the owner of its socket, which must be of this machine; root as anybody |
-//! | TCP, without it | anybody: keep such addresses to networks where that is right |
+//! | TCP from this machine, with [`Export::match_peer_uid`] | the owner of its socket, which must be found; root as anybody |
+//! | TCP, otherwise | anybody: keep such addresses to networks where that is right |
 //!
 //! and then [`Squash`]. The protocol carries no supplementary groups, so what only they
 //! would allow is refused. The group of a request to create something is believed where
@@ -48,7 +48,8 @@
 //! # What is bounded
 //!
 //! A message by what was agreed on (4 KiB to 1 MiB), which is checked before memory is
-//! taken for it; fids, waiting requests and extended attributes by [`Bounds`].
+//! taken for it; fids, open files, waiting requests and extended attributes by [`Bounds`],
+//! fids and open files of all connections together as well.
 //! A client that does not read its answers for a minute is cut off.
 //!
 //! # Messages
@@ -56,8 +57,8 @@
 //! | message | what it does here |
 //! |---|---|
 //! | `Tauth` | is refused: there is nothing to authenticate by |
-//! | `Tversion` | begins anew: cancels what waits, drops fids and locks |
-//! | `Tflush` | cancels the request if it waits, and is answered when it is over. A cancelled request is not answered |
+//! | `Tversion` | begins anew: cancels what waits as `Tflush` does, drops fids and locks |
+//! | `Tflush` | cancels the request if it waits and changes nothing, and is answered when it is over. A cancelled request is not answered |
 //! | `Twalk` | up to 16 names, `..` up to what was attached; a part of the way makes no fid |
 //! | `Tlopen`, `Tlcreate` | `O_APPEND` is honoured for every write, `O_SYNC` and `O_DSYNC` too |
 //! | `Tclunk` | sets an extended attribute that was written, and drops locks taken through the fid |
@@ -81,6 +82,7 @@ mod fuzz;
 mod identity;
 mod locks;
 mod pending;
+mod places;
 mod receive;
 mod server;
 mod session;

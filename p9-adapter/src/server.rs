@@ -2,6 +2,7 @@
 
 use crate::connection;
 use crate::export::Export;
+use crate::places::Total;
 use crate::session::Session;
 use listen::{Endpoint, Listener, Peer, Policy, Serve, Stream};
 use std::fmt;
@@ -27,7 +28,8 @@ impl Server {
         export: Export,
         runtime: Handle,
     ) -> io::Result<Self> {
-        let front = Arc::new(Front { fs, export: Arc::new(export), runtime });
+        let total = Total::new(&export.bounds);
+        let front = Arc::new(Front { fs, export: Arc::new(export), total, runtime });
         Ok(Self { listener: Listener::start(endpoint, policy, front)? })
     }
 
@@ -52,6 +54,7 @@ impl Server {
 struct Front<V: Vfs> {
     fs: Arc<V>,
     export: Arc<Export>,
+    total: Total,
     runtime: Handle,
 }
 
@@ -65,7 +68,7 @@ impl<V: Vfs> Serve for Front<V> {
     fn connection(&self, id: u64, peer: &Peer, stream: &Stream) {
         log::debug!("connection {id}: {peer} comes");
         let (fs, export) = (Arc::clone(&self.fs), Arc::clone(&self.export));
-        let session = Arc::new(Session::new(fs, export, peer.clone()));
+        let session = Arc::new(Session::new(fs, export, peer.clone(), &self.total));
         connection::serve(&session, stream, &self.runtime, &self.export.bounds);
         log::debug!("connection {id}: {peer} is gone");
     }

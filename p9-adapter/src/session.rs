@@ -15,6 +15,7 @@ mod xattrs;
 use crate::export::Export;
 use crate::fids::{Fid, Fids};
 use crate::locks::{Held, everything, next_client};
+use crate::places::{Places, Total};
 use crate::wire::{
     IO_OVERHEAD, MSIZE_MAX, MSIZE_MIN, Message, Reply, Request, VERSION, VERSION_UNKNOWN, kind,
 };
@@ -35,6 +36,8 @@ pub(crate) struct Session<V: Vfs> {
     limits: Limits,
     client: ClientId,
     fids: Fids<V::Handle>,
+    /// For those of them that are open.
+    open_places: Arc<Places>,
     held: Held,
     xattr_room: Room,
     /// Zero until a version was agreed on.
@@ -51,13 +54,14 @@ fn broken_contract(what: &'static str) -> vfs::Error {
 }
 
 impl<V: Vfs> Session<V> {
-    pub(crate) fn new(fs: Arc<V>, export: Arc<Export>, peer: Peer) -> Self {
+    pub(crate) fn new(fs: Arc<V>, export: Arc<Export>, peer: Peer, total: &Total) -> Self {
         Self {
             limits: fs.limits(),
             fs,
             peer,
             client: next_client(),
-            fids: Fids::new(export.bounds.fids_max),
+            fids: Fids::new(total.fids(&export.bounds)),
+            open_places: total.open(&export.bounds),
             held: Held::default(),
             xattr_room: Room::new(export.bounds.xattr_bytes_max),
             msize: AtomicU32::new(0),

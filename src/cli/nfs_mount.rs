@@ -3,8 +3,9 @@
 //! Any program of this machine can reach a port of it, so nobody else may get anything
 //! from this one. The path to be mounted is random and good for one mount, which is ours:
 //! the kernel shows it to everybody in its list of mounts, and by then it is worth
-//! nothing. Whoever has not mounted has no file handle, and cannot make one. On Linux the
-//! server also talks to nobody but root, who the kernel is.
+//! nothing. Whoever has not mounted has no file handle, and cannot make one: the key that
+//! they are made with is a fresh one for each mount, and goes with this process, as the
+//! mount does. On Linux the server also talks to nobody but root, who the kernel is.
 //!
 //! Nothing here may look at the mounted directory: this process serves it, and one that
 //! is dead never answers.

@@ -93,15 +93,8 @@ impl Serve {
 
     fn open(&self, context: &Context, session: &Session, place: &Place) -> Result<Offered> {
         let policy = Policy { allow: self.allow.clone(), ..Policy::default() };
-        let squash = self.squash.unwrap_or_else(|| place.default_squash());
-        let is_squashed = matches!(squash, Squash::All { .. });
-        let terms = Terms {
-            is_read_only: self.read_only,
-            squash,
-            // Whoever is made somebody else may say anything.
-            match_peer_uid: policy.peer_uids && place.is_private() && !is_squashed,
-            only_user: None,
-        };
+        let terms = self.terms(place, &policy);
+        let squash = terms.squash;
         let (endpoint, address, socket) = match place {
             Place::Tcp(addr) => {
                 let bound = TcpListener::bind(addr).and_then(|l| Ok((l.local_addr()?, l)));
@@ -132,6 +125,20 @@ impl Serve {
             via: protocol.name(),
         })
     }
+
+    /// As whom clients act, and what they may do.
+    fn terms(&self, place: &Place, policy: &Policy) -> Terms {
+        let squash = self.squash.unwrap_or_else(|| place.default_squash());
+        let is_squashed = matches!(squash, Squash::All { .. });
+        Terms {
+            is_read_only: self.read_only,
+            squash,
+            // Users of this machine can reach whatever address others can. Whoever is made
+            // somebody else may say anything.
+            match_peer_uid: policy.peer_uids && !is_squashed,
+            only_user: None,
+        }
+    }
 }
 
 /// A server, and the path it is reached by: it goes when the server does.
@@ -156,5 +163,33 @@ impl Front for WithSocket {
     }
     fn clients(&self) -> Option<Vec<String>> {
         self.front.clients()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Place, Policy, Serve};
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        serve: Serve,
+    }
+
+    #[test]
+    fn users_of_this_machine_must_be_who_they_say_whatever_address_is_served() {
+        let policy = Policy { peer_uids: true, ..Policy::default() };
+        for protocol in ["nfs", "9p"] {
+            for address in ["127.0.0.1:2049", "0.0.0.0:2049", "[::]:2049", "192.0.2.7:2049"] {
+                for (squash, matches) in [("none", true), ("root", true), ("all", false)] {
+                    let words = ["serve", protocol, "--listen", address, "--squash", squash];
+                    let Line { serve } = Line::try_parse_from(words).unwrap();
+                    let place = Place::parse(&serve.listen, serve.protocol).unwrap();
+                    let terms = serve.terms(&place, &policy);
+                    assert_eq!(terms.match_peer_uid, matches, "{protocol} {address} {squash}");
+                }
+            }
+        }
     }
 }

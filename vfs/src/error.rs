@@ -66,6 +66,8 @@ pub enum ErrorKind {
     Stale,
     /// Too many names for one inode.
     TooManyLinks,
+    /// As many files are open, or known to a client, as may be.
+    TooManyOpen,
     /// The store is out of reach or throttles.
     Unavailable,
     /// Somebody else holds the lock.
@@ -77,7 +79,7 @@ struct Numbers(i32, i32, u32);
 
 impl ErrorKind {
     /// Every kind, in order.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 31] = [
         Self::Access,
         Self::BadHandle,
         Self::Busy,
@@ -106,6 +108,7 @@ impl ErrorKind {
         Self::ReadOnly,
         Self::Stale,
         Self::TooManyLinks,
+        Self::TooManyOpen,
         Self::Unavailable,
         Self::WouldBlock,
     ];
@@ -139,6 +142,8 @@ impl ErrorKind {
             Self::ReadOnly => Numbers(30, 30, 30),
             Self::Stale => Numbers(116, 70, 70),
             Self::TooManyLinks => Numbers(31, 31, 31),
+            // Nothing is opened over NFS.
+            Self::TooManyOpen => Numbers(24, 24, 10006),
             Self::Unavailable => Numbers(110, 60, 10008),
             Self::WouldBlock => Numbers(11, 35, 10008),
         }
@@ -206,6 +211,7 @@ impl std::fmt::Display for ErrorKind {
             Self::ReadOnly => "read-only file system",
             Self::Stale => "the inode is gone",
             Self::TooManyLinks => "too many links",
+            Self::TooManyOpen => "too many open files",
             Self::Unavailable => "the store is out of reach",
             Self::WouldBlock => "held by somebody else",
         })

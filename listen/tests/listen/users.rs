@@ -3,7 +3,7 @@
 use crate::support::{Echo, is_served, open_policy, start_at, wait_until};
 use std::fs::Permissions;
 use std::io::Read;
-use std::net::TcpStream;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::CommandExt;
@@ -47,6 +47,36 @@ fn the_uid_of_a_peer_on_this_machine_is_found() {
         assert!(is_served(TcpStream::connect((target, port)).unwrap()));
         assert_eq!(last_uid(&echo), Some(own_uid()), "{bound} {target}");
         assert!(echo.seen.lock()[0].1.is_loopback());
+    }
+}
+
+/// An address of this machine that is none of loopback's, if it has one.
+fn own_address() -> Option<IpAddr> {
+    let socket = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
+    // Sends nothing: it only asks which way it would go.
+    socket.connect("192.0.2.1:9").ok()?;
+    Some(socket.local_addr().ok()?.ip()).filter(|ip| !ip.is_loopback() && !ip.is_unspecified())
+}
+
+#[test]
+fn a_peer_on_this_machine_is_known_to_be_by_whichever_address_it_comes() {
+    let (listener, echo) = start_at("0.0.0.0:0", asking());
+    let port = listener.local_addr().unwrap().port();
+    let here = IpAddr::from(Ipv4Addr::LOCALHOST);
+    let mut ways = vec![(here, here)];
+    if let Some(own) = own_address() {
+        // By its own address, and from it to another.
+        ways.extend([(own, own), (own, here)]);
+    }
+    for (from, to) in ways {
+        use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
+        let fd = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+        bind(&fd, &SocketAddr::new(from, 0)).unwrap();
+        connect(&fd, &SocketAddr::new(to, port)).unwrap();
+        assert!(is_served(TcpStream::from(fd)));
+        let (_, peer) = echo.seen.lock().last().unwrap().clone();
+        assert!(matches!(peer, Peer::Tcp { is_here: true, .. }), "{peer} from {from} to {to}");
+        assert_eq!(peer.uid(), Some(own_uid()), "from {from} to {to}");
     }
 }
 

@@ -165,6 +165,33 @@ fn a_failure_is_repeated_too() {
 }
 
 #[test]
+fn what_is_done_but_cannot_be_saved_yet_is_answered_when_it_is_and_not_done_twice() {
+    let served = Served::new();
+    let mut wire = served.wire();
+    served.probe.trouble("sync", Some(Trouble::Fail(vfs::ErrorKind::Unavailable)));
+    wire.send(&mkdir(77, "dir"));
+    wire.send(&mkdir(77, "dir"));
+    while served.probe.count("sync") < 2 {
+        std::thread::yield_now();
+    }
+    served.probe.trouble("sync", None);
+    let reply = wire.reply();
+    assert_eq!((reply.xid, &reply.body[..4]), (77, &[0; 4][..]));
+    wire.send(&mkdir(77, "dir"));
+    assert_eq!(wire.reply().body, reply.body);
+    assert_eq!(served.probe.count("make"), 1);
+
+    // What cannot be saved at all is no success, also when it is asked again.
+    served.probe.trouble("sync", Some(Trouble::Fail(vfs::ErrorKind::NoSpace)));
+    wire.send(&mkdir(78, "other"));
+    let failed = wire.record().unwrap();
+    served.probe.trouble("sync", None);
+    wire.send(&mkdir(78, "other"));
+    assert_eq!(wire.record().unwrap(), failed);
+    assert_eq!(served.probe.count("make"), 2);
+}
+
+#[test]
 fn what_was_to_be_tried_later_is_tried_again() {
     let served = Served::new();
     let mut wire = served.wire();

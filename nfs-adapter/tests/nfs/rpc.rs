@@ -189,7 +189,7 @@ fn a_unix_socket_is_served_too() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("socket");
     let endpoint = Endpoint::Unix(UnixListener::bind(&path).unwrap());
-    let runtime = Builder::new_multi_thread().worker_threads(1).build().unwrap();
+    let runtime = Builder::new_multi_thread().worker_threads(1).enable_time().build().unwrap();
     let mut export = export();
     export.match_peer_uid = true;
     let fs = Arc::new(model());

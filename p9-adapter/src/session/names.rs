@@ -2,6 +2,7 @@
 
 use super::{Session, broken_contract, context, named};
 use crate::fids::{Fid, Opened, Role};
+use crate::places::Place;
 use crate::wire::{Qid, REMOVE_DIR, Reply, kind, node_kind, open, permissions};
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -23,7 +24,12 @@ fn open_flags(flags: u32) -> Result<OpenFlags> {
 }
 
 /// An open file as its fid keeps it.
-fn opened<H>(handle: H, flags: u32, granted: OpenFlags, fsync: Stability) -> Opened<H> {
+fn opened<H>(
+    (handle, place): (H, Place),
+    flags: u32,
+    granted: OpenFlags,
+    fsync: Stability,
+) -> Opened<H> {
     let is_sync = flags & (open::SYNC | open::DATA_SYNC) != 0;
     Opened {
         handle,
@@ -31,6 +37,7 @@ fn opened<H>(handle: H, flags: u32, granted: OpenFlags, fsync: Stability) -> Ope
         appends: flags & open::APPEND != 0,
         stability: if is_sync { fsync.max(Stability::Journaled) } else { Stability::Buffered },
         has_locked: AtomicBool::new(false),
+        _place: place,
     }
 }
 
@@ -51,9 +58,10 @@ impl<V: Vfs> Session<V> {
         if flags & open::DIRECTORY != 0 && fid.kind != Kind::Directory {
             return Err(ErrorKind::NotDirectory.into());
         }
+        let place = self.open_places.take()?;
         let handle = self.fs.open(context(fid.cred()), fid.ino, granted).await?;
         let qid = Qid::new(fid.ino, fid.kind);
-        let role = Role::Open(opened(handle, flags, granted, self.export.fsync));
+        let role = Role::Open(opened((handle, place), flags, granted, self.export.fsync));
         self.fids.replace(number, &fid, fid.with_role(role))?;
         Ok(Reply::to(kind::LOPEN, Qid::LEN + 4).qid(qid).u32(self.io_unit()))
     }
@@ -76,6 +84,8 @@ impl<V: Vfs> Session<V> {
         let if_exists = if exclusive { IfExists::Fail } else { IfExists::Reuse };
         let cred = fid.attach.identity.cred_in(gid);
         let (cx, attr) = (context(&cred), with_mode(mode));
+        // Before there is a file.
+        let place = self.open_places.take()?;
         let Created { entry, handle, .. } =
             self.fs.create(cx, dir, name, &attr, if_exists, Some(granted)).await?;
         let handle = handle.ok_or_else(|| broken_contract("create gave no handle"))?;
@@ -84,7 +94,7 @@ impl<V: Vfs> Session<V> {
             ino: entry.attr.ino,
             kind: entry.attr.kind,
             found: Mutex::new(Some((dir, name.as_bytes().into()))),
-            role: Role::Open(opened(handle, flags, granted, self.export.fsync)),
+            role: Role::Open(opened((handle, place), flags, granted, self.export.fsync)),
         };
         self.fids.replace(number, &fid, file)?;
         let reply = Reply::to(kind::LCREATE, Qid::LEN + 4);

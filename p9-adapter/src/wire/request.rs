@@ -3,7 +3,7 @@
 //! A request comes as [`Bytes`], and its names and data are slices of it. Nothing is
 //! allocated by a length that was read before that many bytes are there.
 
-use super::{HEADER_LEN, MSIZE_MAX, WALK_MAX, kind};
+use super::{HEADER_LEN, MSIZE_MAX, WALK_MAX, kind, open};
 use bytes::{Buf, Bytes};
 use vfs::ErrorKind;
 
@@ -35,6 +35,30 @@ impl Message {
         };
         let asked = asked.map_or(0, |count| u32::from_le_bytes(*count).min(MSIZE_MAX));
         self.fields.len() + asked as usize
+    }
+
+    /// Whether it may be given up on the way and not be answered: nothing but a fid comes
+    /// of it, and that only with the answer. The client may ask anything else again, and
+    /// would have it done twice. Locks change something, and nobody waits for them here.
+    pub(crate) fn may_be_given_up(&self) -> bool {
+        match self.kind {
+            kind::ATTACH
+            | kind::WALK
+            | kind::READ
+            | kind::READDIR
+            | kind::READLINK
+            | kind::GETATTR
+            | kind::STATFS
+            | kind::XATTRWALK
+            | kind::GETLOCK
+            | kind::FSYNC => true,
+            // fid, flags
+            kind::LOPEN => {
+                let flags = self.fields.get(4..).and_then(<[u8]>::first_chunk);
+                flags.is_some_and(|flags| u32::from_le_bytes(*flags) & open::TRUNCATE == 0)
+            }
+            _ => false,
+        }
     }
 
     /// Takes a whole message apart.

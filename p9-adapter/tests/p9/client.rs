@@ -60,6 +60,7 @@ pub(crate) const EEXIST: u32 = 17;
 pub(crate) const ENOTDIR: u32 = 20;
 pub(crate) const EISDIR: u32 = 21;
 pub(crate) const EINVAL: u32 = 22;
+pub(crate) const EMFILE: u32 = 24;
 pub(crate) const EROFS: u32 = 30;
 pub(crate) const ERANGE: u32 = 34;
 pub(crate) const ENODATA: u32 = 61;

@@ -1,11 +1,11 @@
 //! Names, data and attributes.
 
 use crate::p9::client::{
-    Change, EACCES, EBADF, EBUSY, EEXIST, EINVAL, EISDIR, ENOENT, ENOTDIR, EOPNOTSUPP, ESTALE,
-    NO_FID, NO_ID, O_APPEND, O_DIRECTORY, O_EXCL, O_RDONLY, O_RDWR, O_TRUNC, O_WRONLY, Put, T_AUTH,
-    T_FSYNC, T_LINK, T_MKNOD, T_READLINK, T_REMOVE, T_RENAME, T_STATFS, T_SYMLINK, Take,
+    Change, EACCES, EBADF, EBUSY, EEXIST, EINVAL, EISDIR, EMFILE, ENOENT, ENOTDIR, EOPNOTSUPP,
+    ESTALE, NO_FID, NO_ID, O_APPEND, O_DIRECTORY, O_EXCL, O_RDONLY, O_RDWR, O_TRUNC, O_WRONLY, Put,
+    T_AUTH, T_FSYNC, T_LINK, T_MKNOD, T_READLINK, T_REMOVE, T_RENAME, T_STATFS, T_SYMLINK, Take,
 };
-use crate::p9::support::{MSIZE, ROOT, Served, ready, trusting};
+use crate::p9::support::{MSIZE, ROOT, Served, ready, trusting, wait_until};
 use tgcryptfs_p9::{Bounds, Export};
 use vfs::{Stability, WriteAt};
 
@@ -403,12 +403,53 @@ fn fids_are_bounded() {
     let served = Served::with(Export { bounds, ..trusting() });
     let mut client = served.client();
     let fids: Vec<_> = (1..10).map(|_| client.walked(ROOT, &[]).unwrap()).collect();
-    assert_eq!(client.walked(ROOT, &[]), Err(EBUSY));
-    assert_eq!(client.attach(NO_FID - 1, 0), Err(EBUSY));
+    assert_eq!(client.walked(ROOT, &[]), Err(EMFILE));
+    assert_eq!(client.attach(NO_FID - 1, 0), Err(EMFILE));
     client.clunk(fids[0]).unwrap();
     client.walked(ROOT, &[]).unwrap();
     // Others have room of their own.
     served.client().walked(ROOT, &[]).unwrap();
+}
+
+#[test]
+fn fids_of_all_clients_are_bounded_together() {
+    let bounds = Bounds { fids_max: 4, all_fids_max: 5, ..Bounds::default() };
+    let served = Served::with(Export { bounds, ..trusting() });
+    let (mut one, mut other) = (served.client(), served.client());
+    for _ in 0..3 {
+        one.walked(ROOT, &[]).unwrap();
+    }
+    assert_eq!(other.walked(ROOT, &[]), Err(EMFILE));
+    // What a client had is given back when it goes.
+    drop(one);
+    wait_until("it to be gone", || served.tcp.peers().len() == 1);
+    other.walked(ROOT, &[]).unwrap();
+}
+
+#[test]
+fn open_files_are_bounded() {
+    let bounds = Bounds { open_max: 2, all_open_max: 3, ..Bounds::default() };
+    let served = Served::with(Export { bounds, ..trusting() });
+    let (mut one, mut other) = (served.client(), served.client());
+    let first = one.file(ROOT, "f", b"data");
+    let second = one.walked(ROOT, &["f"]).unwrap();
+    one.open(second, O_RDONLY).unwrap();
+    let third = one.walked(ROOT, &["f"]).unwrap();
+    assert_eq!(one.open(third, O_RDONLY), Err(EMFILE));
+    let dir = one.walked(ROOT, &[]).unwrap();
+    assert_eq!(one.create(dir, "g", O_RDWR, 0o600, 0), Err(EMFILE));
+    assert_eq!(one.walked(ROOT, &["g"]), Err(ENOENT), "and there is no such file");
+    assert_eq!(one.read(second, 0, 10).unwrap(), b"data", "what is open stays so");
+
+    let dir = other.walked(ROOT, &[]).unwrap();
+    other.open(dir, O_RDONLY).unwrap();
+    let file = other.walked(ROOT, &["f"]).unwrap();
+    assert_eq!(other.open(file, O_RDONLY), Err(EMFILE), "of all together");
+    one.clunk(first).unwrap();
+    other.open(file, O_RDONLY).unwrap();
+    assert_eq!(one.open(third, O_RDONLY), Err(EMFILE));
+    other.clunk(dir).unwrap();
+    one.open(third, O_RDONLY).unwrap();
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! Requests that wait: what they hold up, how they end, and what a panic costs.
 
 use crate::p9::client::{
-    Client, EBADF, EIO, O_RDONLY, Put, R_ERROR, T_CLUNK, T_FLUSH, T_FSYNC, T_GETATTR, T_MKDIR,
-    T_READ, T_VERSION, T_WALK, T_WRITE, T_XATTRCREATE, Take,
+    Client, EBADF, EIO, O_APPEND, O_RDONLY, O_RDWR, O_TRUNC, Put, R_ERROR, T_CLUNK, T_FLUSH,
+    T_FSYNC, T_GETATTR, T_LOPEN, T_MKDIR, T_READ, T_VERSION, T_WALK, T_WRITE, T_XATTRCREATE, Take,
 };
 use crate::p9::support::{MSIZE, ROOT, Served, trusting, wait_until};
 use std::time::Duration;
@@ -88,18 +88,60 @@ fn whatever_waits_is_answered() {
 fn what_is_flushed_is_cancelled_and_not_answered() {
     let served = Served::new();
     let mut client = served.client();
-    served.probe.shut("make");
-    let put = Put::default().u32(ROOT).s("d").u32(0o755).u32(0);
-    client.send(10, T_MKDIR, &put);
-    flush(&mut client, 11, 10);
-    assert_eq!(next(&mut client), (T_FLUSH + 1, 11));
-    served.probe.open_up("make");
-    assert!(client.walked(ROOT, &["d"]).is_err(), "it was not done");
-    // The tag may be used again.
-    client.send(10, T_MKDIR, &put);
-    assert_eq!(next(&mut client), (T_MKDIR + 1, 10));
+    let fid = client.file(ROOT, "f", b"data");
+    let named = client.walked(ROOT, &["f"]).unwrap();
+    let truncates_not = Put::default().u32(named).u32(O_RDONLY);
+    let read = Put::default().u32(fid).u64(0).u32(4);
+    for (method, kind, put) in [
+        ("sync", T_FSYNC, sync(fid)),
+        ("read", T_READ, read),
+        ("open", T_LOPEN, truncates_not),
+    ] {
+        served.probe.shut(method);
+        client.send(10, kind, &put);
+        flush(&mut client, 11, 10);
+        assert_eq!(next(&mut client), (T_FLUSH + 1, 11), "{method}");
+        served.probe.open_up(method);
+        // The tag may be used again.
+        client.send(10, kind, &put);
+        assert_eq!(next(&mut client), (kind + 1, 10), "{method}");
+        assert_eq!(served.probe.count(method), 1, "{method} was done once");
+    }
+}
+
+/// A client that hears nothing of a change asks for it again.
+#[test]
+fn what_changes_something_is_done_and_answered_though_it_is_flushed() {
+    let served = Served::new();
+    let mut client = served.client();
+    client.file(ROOT, "f", b"");
+    let fid = client.walked(ROOT, &["f"]).unwrap();
+    client.open(fid, O_RDWR | O_APPEND).unwrap();
+    let other = client.walked(ROOT, &["f"]).unwrap();
+    let write = Put::default().u32(fid).u64(0).u32(4).bytes(b"data");
+    let mkdir = Put::default().u32(ROOT).s("d").u32(0o755).u32(0);
+    let truncate = Put::default().u32(other).u32(O_RDWR | O_TRUNC);
+    for (method, kind, put) in [
+        ("write", T_WRITE, write),
+        ("make", T_MKDIR, mkdir),
+        ("open", T_LOPEN, truncate),
+    ] {
+        let before = served.probe.count(method);
+        served.probe.shut(method);
+        client.send(10, kind, &put);
+        flush(&mut client, 11, 10);
+        // Nothing is said of either before it is done.
+        client.stat(ROOT).unwrap();
+        served.probe.open_up(method);
+        let expected = [(kind + 1, 10), (T_FLUSH + 1, 11)];
+        assert_eq!(expected.map(|_| next(&mut client)), expected, "{method}");
+        assert_eq!(served.probe.count(method), before + 1, "{method}");
+        if method == "write" {
+            assert_eq!(client.read(fid, 0, 10).unwrap(), b"data");
+        }
+    }
     client.walked(ROOT, &["d"]).unwrap();
-    assert_eq!(served.probe.count("make"), 1);
+    assert_eq!(client.read(other, 0, 10).unwrap(), b"");
 }
 
 #[test]

@@ -41,13 +41,15 @@ impl Advice<'_> {
     /// The commands, and where each is for.
     pub(super) fn commands(&self) -> Vec<(&'static str, String)> {
         let ro = if self.is_read_only { ",ro" } else { "" };
-        let host = self.place.host();
+        let (host, is_ipv6) = (self.place.host(), self.place.is_ipv6_only());
+        // Linux takes "tcp" for IPv4 alone.
+        let tcp = if is_ipv6 { "tcp6" } else { "tcp" };
         match (self.protocol, self.place) {
             (Protocol::Nfs, Place::Unix(_)) => Vec::new(),
             (Protocol::Nfs, Place::Tcp(addr)) => {
                 let port = addr.port();
                 let linux = format!(
-                    "mount -t nfs -o vers=3,proto=tcp,port={port},mountproto=tcp,\
+                    "mount -t nfs -o vers=3,proto={tcp},port={port},mountproto={tcp},\
                      mountport={port},nolock{ro} {host}:/ {MOUNT_POINT}"
                 );
                 let macos = format!(
@@ -58,7 +60,13 @@ impl Advice<'_> {
             }
             (Protocol::P9, Place::Tcp(addr)) => {
                 let options = format!("trans=tcp,port={}", addr.port());
-                vec![("as root on Linux, also in a virtual machine", p9(&options, ro, &host))]
+                let where_to = if is_ipv6 {
+                    "as root on Linux with a 9P client for IPv6: most are for IPv4 alone"
+                } else {
+                    "as root on Linux, also in a virtual machine"
+                };
+                // The kernel looks up no names.
+                vec![(where_to, p9(&options, ro, &self.place.numeric_host()))]
             }
             (Protocol::P9, Place::Unix(_)) => {
                 vec![("as root on this machine", p9("trans=unix", ro, &host))]
@@ -68,8 +76,6 @@ impl Advice<'_> {
 }
 
 fn p9(transport: &str, ro: &str, host: &str) -> String {
-    // Linux takes addresses here as they are, without brackets.
-    let host = host.trim_start_matches('[').trim_end_matches(']');
     format!(
         "mount -t 9p -o {transport},version=9p2000.L,msize=1048576,access=client,\
          cache=none{ro} {host} {MOUNT_POINT}"
@@ -108,10 +114,25 @@ mod tests {
     fn addresses_are_written_as_each_system_takes_them() {
         let nfs = commands(Protocol::Nfs, "[::1]:2049", false);
         assert!(nfs.iter().all(|command| command.contains(" [::1]:/ ")), "{nfs:?}");
+        assert!(nfs[0].contains(",proto=tcp6,") && nfs[0].contains(",mountproto=tcp6,"), "{nfs:?}");
+        let mapped = commands(Protocol::Nfs, "[::ffff:127.0.0.1]:2049", false);
+        assert_eq!(mapped, commands(Protocol::Nfs, "127.0.0.1:2049", false));
         let p9 = commands(Protocol::P9, "[::1]:564", false);
         assert!(p9[0].contains("port=564,") && p9[0].contains(" ::1 /mnt"), "{p9:?}");
         let anywhere = commands(Protocol::Nfs, "0.0.0.0:2049", true);
         assert!(!anywhere[0].contains("0.0.0.0") && anywhere[0].contains(",ro "), "{anywhere:?}");
+        // The kernel's 9P client looks up no names, and IPv6 is new to it.
+        for any in ["0.0.0.0:564", "[::]:564"] {
+            let place = Place::parse(any, Protocol::P9).unwrap();
+            let host = place.numeric_host();
+            assert_ne!(host, place.host());
+            let p9 = commands(Protocol::P9, any, true);
+            assert!(p9[0].ends_with(&format!(" {host} /mnt")), "{p9:?}");
+        }
+        let place = Place::parse("[::1]:564", Protocol::P9).unwrap();
+        let (protocol, squash) = (Protocol::P9, Squash::None);
+        let advice = Advice { protocol, place: &place, is_read_only: false, squash };
+        assert!(advice.commands()[0].0.contains("for IPv4 alone"));
     }
 
     #[test]

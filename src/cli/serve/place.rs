@@ -4,11 +4,14 @@ use super::Protocol;
 use crate::cli::exit::{Code, Failure};
 use crate::cli::session::Squash;
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::PathBuf;
 
 /// "Nobody", as user and as group.
 const NOBODY: u32 = 65_534;
+
+/// What stands for an address that cannot be told from here.
+const SOME_ADDRESS: &str = "ADDRESS-OF-THIS-MACHINE";
 
 /// A socket to serve at.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,13 +106,41 @@ impl Place {
                 let name = std::fs::read_to_string("/proc/sys/kernel/hostname");
                 name.map_or_else(|_| "THIS-MACHINE".to_owned(), |name| name.trim().to_owned())
             }
-            Self::Tcp(addr) => match addr.ip() {
+            Self::Tcp(addr) => match addr.ip().to_canonical() {
                 IpAddr::V4(ip) => ip.to_string(),
                 IpAddr::V6(ip) => format!("[{ip}]"),
             },
             Self::Unix(path) => path.display().to_string(),
         }
     }
+
+    /// The same for who takes no names: an IPv4 address, if there is one.
+    pub(super) fn numeric_host(&self) -> String {
+        match self {
+            Self::Tcp(addr) if addr.ip().is_unspecified() => {
+                own_address().map_or_else(|| SOME_ADDRESS.to_owned(), |ip| ip.to_string())
+            }
+            Self::Tcp(addr) => addr.ip().to_canonical().to_string(),
+            Self::Unix(path) => path.display().to_string(),
+        }
+    }
+
+    /// Whether it is reached through IPv6 and not otherwise.
+    pub(super) fn is_ipv6_only(&self) -> bool {
+        match self {
+            Self::Tcp(addr) => !addr.ip().is_unspecified() && addr.ip().to_canonical().is_ipv6(),
+            Self::Unix(_) => false,
+        }
+    }
+}
+
+/// The address from which this machine reaches others, if it has one.
+fn own_address() -> Option<IpAddr> {
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
+    // Sends nothing: it only asks which way it would go.
+    socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9)).ok()?;
+    let own = socket.local_addr().ok()?.ip();
+    Some(own).filter(|ip| !ip.is_unspecified() && !ip.is_loopback())
 }
 
 impl fmt::Display for Place {
@@ -177,6 +208,25 @@ mod tests {
             assert_eq!(refused.code(), Code::Usage, "{text}");
         }
         assert!(Place::parse("unix:/run/x", Protocol::Nfs).is_err());
+    }
+
+    #[test]
+    fn who_takes_no_names_is_told_an_address() {
+        for (text, host) in [
+            ("192.0.2.7:1", "192.0.2.7"),
+            ("[::ffff:192.0.2.7]:1", "192.0.2.7"),
+            ("[::1]:1", "::1"),
+            ("unix:/run/x", "/run/x"),
+        ] {
+            assert_eq!(place(text).numeric_host(), host);
+            assert_eq!(place(text).is_ipv6_only(), text == "[::1]:1", "{text}");
+        }
+        for text in ["0.0.0.0:1", "[::]:1"] {
+            let host = place(text).numeric_host();
+            let is_address = host.parse::<Ipv4Addr>().is_ok_and(|ip| !ip.is_unspecified());
+            assert!(is_address || host == SOME_ADDRESS, "{host}");
+            assert!(!place(text).is_ipv6_only(), "{text}");
+        }
     }
 
     #[test]

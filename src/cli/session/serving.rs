@@ -4,6 +4,8 @@ use super::{Session, durability};
 use crate::cli::context::Context;
 use crate::cli::exit::{Code, Failure, OrFail};
 use crate::cli::host::Front;
+use crate::crypto::Key32;
+use crate::env::Env;
 use anyhow::Result;
 use listen::{Endpoint, Peer, Policy};
 use parking_lot::{Condvar, Mutex};
@@ -35,7 +37,8 @@ pub(in crate::cli) struct Terms {
 }
 
 impl Session {
-    /// Serves NFS; `secret` is the path, if it is one, and is then good for one mount.
+    /// Serves NFS; `secret` is the path, if it is one, and is then good for one mount, and
+    /// so are the handles.
     pub(in crate::cli) fn serve_nfs(
         &self,
         context: &Context,
@@ -46,7 +49,7 @@ impl Session {
     ) -> Result<ServedNfs> {
         use nfs_adapter::{Export, ExportPath, Server, Squash as NfsSquash};
         let engine = &self.service.engine;
-        let key = Zeroizing::new(*engine.nfs_handle_key().expose());
+        let key = handle_key(engine.nfs_handle_key(), &context.env, secret.is_some());
         let mut export = Export::new(engine.fs_id(), key);
         if let Some(path) = secret {
             let name = Zeroizing::new(path.trim_start_matches('/').to_owned());
@@ -92,6 +95,17 @@ impl Session {
         let server = Server::start(Arc::new(engine.patient()), endpoint, policy, export, runtime);
         Ok(ServedP9::new(server.or_fail(Code::Other, "cannot start to serve")?))
     }
+}
+
+/// The key that handles are made with. Clients of `serve` keep theirs across restarts, so
+/// it is the machine's; what is for one mount ends with its server, and its handles are
+/// good for no later one.
+fn handle_key(of_machine: &Key32, env: &Env, is_for_one_mount: bool) -> Zeroizing<[u8; 32]> {
+    let mut key = Zeroizing::new(*of_machine.expose());
+    if is_for_one_mount {
+        env.fill_random(key.as_mut_slice());
+    }
+    key
 }
 
 /// What the servers of all protocols can do.
@@ -184,5 +198,23 @@ impl<S: Serves> Front for Served<S> {
 
     fn clients(&self) -> Option<Vec<String>> {
         Some(Self::clients(self))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::handle_key;
+    use crate::crypto::Key32;
+    use crate::env::Env;
+
+    #[test]
+    fn handles_of_one_mount_are_good_for_no_other() {
+        let (env, of_machine) = (Env::real(), Key32::copy_of(&[7; 32]));
+        let mounts = [(); 2].map(|()| handle_key(&of_machine, &env, true));
+        assert_ne!(*mounts[0], *mounts[1]);
+        for key in &mounts {
+            assert_ne!(**key, [7; 32], "nor for what is served");
+        }
+        assert_eq!(*handle_key(&of_machine, &env, false), [7; 32], "and those hold");
     }
 }
