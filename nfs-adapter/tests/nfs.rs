@@ -6,6 +6,8 @@
 mod answers;
 #[path = "nfs/client.rs"]
 mod client;
+#[path = "nfs/handles.rs"]
+mod handles;
 #[path = "nfs/libnfs.rs"]
 mod libnfs;
 #[path = "nfs/listing.rs"]
@@ -28,3 +30,5 @@ mod trouble;
 mod who;
 #[path = "nfs/wire.rs"]
 mod wire;
+#[path = "nfs/words.rs"]
+mod words;

@@ -1,0 +1,24 @@
+//! The engine behind NFS and 9P: the conformance suite by the clients that the tests of the
+//! servers have, which know nothing of the engine.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "what is not as it must be fails the test")]
+
+#[path = "../nfs-adapter/tests/nfs/client.rs"]
+mod client;
+#[path = "../nfs-adapter/tests/nfs/handles.rs"]
+mod handles;
+#[path = "served/p9.rs"]
+mod p9;
+#[path = "../nfs-adapter/tests/nfs/stream.rs"]
+#[expect(dead_code, reason = "programs of libnfs are for the tests of the server")]
+mod stream;
+#[path = "served/suite.rs"]
+mod suite;
+#[path = "engine/support.rs"]
+#[expect(dead_code, reason = "the tests of the engine need more of it")]
+mod vault;
+#[path = "../nfs-adapter/tests/nfs/wire.rs"]
+#[expect(dead_code, reason = "the tests of the server need more of it")]
+mod wire;
+#[path = "../nfs-adapter/tests/nfs/words.rs"]
+mod words;
