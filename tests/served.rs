@@ -1,5 +1,5 @@
-//! The engine behind NFS and 9P: the conformance suite by the clients that the tests of the
-//! servers have, which know nothing of the engine.
+//! The engine behind NFS and 9P: the conformance suite, and what two clients see of each other,
+//! by the clients that the tests of the servers have, which know nothing of the engine.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "what is not as it must be fails the test")]
 
@@ -9,11 +9,15 @@ mod client;
 mod handles;
 #[path = "served/p9.rs"]
 mod p9;
+#[path = "served/renames.rs"]
+mod renames;
 #[path = "../nfs-adapter/tests/nfs/stream.rs"]
 #[expect(dead_code, reason = "programs of libnfs are for the tests of the server")]
 mod stream;
 #[path = "served/suite.rs"]
 mod suite;
+#[path = "served/support.rs"]
+mod support;
 #[path = "engine/support.rs"]
 #[expect(dead_code, reason = "the tests of the engine need more of it")]
 mod vault;

@@ -51,10 +51,12 @@ behind" ]'
     touch /mnt/stop
     wait
 
-    # Nothing on its way: what the server has now is what it had promised.
+    # Nothing on its way: what the server has now is what it had promised, also by a close.
+    echo closed >closed
     restart
     drop_caches
     check fsynced-records records_are_whole
+    check closed-is-safe '[ "$(cat closed)" = closed ]'
 
     # Handed to the server, which dies before it is told to keep it.
     check mount-eager 'mount_nfs /mnt/b nosharecache,write=eager'
