@@ -9,10 +9,12 @@ mod client;
 mod handles;
 #[path = "served/p9.rs"]
 mod p9;
+#[path = "../nfs-adapter/tests/nfs/program.rs"]
+#[expect(dead_code, reason = "files by paths are tried elsewhere")]
+mod program;
 #[path = "served/renames.rs"]
 mod renames;
 #[path = "../nfs-adapter/tests/nfs/stream.rs"]
-#[expect(dead_code, reason = "programs of libnfs are for the tests of the server")]
 mod stream;
 #[path = "served/suite.rs"]
 mod suite;

@@ -14,6 +14,8 @@ mod libnfs;
 mod listing;
 #[path = "nfs/probe.rs"]
 mod probe;
+#[path = "nfs/program.rs"]
+mod program;
 #[path = "nfs/repeats.rs"]
 mod repeats;
 #[path = "nfs/rpc.rs"]

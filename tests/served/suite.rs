@@ -2,7 +2,7 @@
 
 use crate::p9;
 use crate::support::Vault;
-use crate::words::{EXCEPT, run};
+use crate::words::{EXCEPT, LIBNFS, run};
 
 /// Bytes of a block of such a vault.
 const BLOCK: u64 = 64 << 10;
@@ -12,6 +12,15 @@ fn the_engine_behind_nfs_passes_the_conformance_suite() {
     let vault = Vault::new();
     let server = vault.nfs();
     run(&server.client(), BLOCK, EXCEPT);
+    server.stop();
+    vault.check();
+}
+
+#[test]
+fn the_engine_passes_the_conformance_suite_by_calls_that_libnfs_makes() {
+    let vault = Vault::new();
+    let server = vault.nfs();
+    run(&server.client_by_libnfs(), BLOCK, &[EXCEPT, LIBNFS].concat());
     server.stop();
     vault.check();
 }

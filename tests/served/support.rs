@@ -4,6 +4,7 @@ use crate::client::Client;
 use crate::handles::{FS_ID, KEY};
 use crate::p9;
 use crate::p9::remote::Remote;
+use crate::program::Program;
 use crate::stream::Stream;
 use crate::vault::World;
 use listen::{Endpoint, Policy};
@@ -91,6 +92,12 @@ impl Nfs {
     pub(crate) fn client(&self) -> Client {
         let addr = self.addr;
         Client::new(move || Stream::tcp(addr))
+    }
+
+    /// A client whose calls are made by libnfs.
+    pub(crate) fn client_by_libnfs(&self) -> Client {
+        let (calls, addr) = (Program::calls(), self.addr);
+        Client::new(move || Stream::program(calls.command(addr)))
     }
 
     pub(crate) fn stop(&self) {
