@@ -208,8 +208,8 @@ fn upward_arrows(sources: &[Source]) -> Vec<String> {
     complaints.into_iter().collect()
 }
 
-/// What follows `test:` or `tests:`: names in backticks, with commas or `and`
-/// between them.
+/// What follows `test:` or `tests:`, and `check:` or `checks:`: names in backticks, with
+/// commas or `and` between them.
 fn tests_named(after: &str) -> Vec<&str> {
     let (mut left, mut names) = (after, Vec::new());
     loop {
@@ -232,19 +232,33 @@ fn promises_without_tests(sources: &[Source]) -> Vec<String> {
             functions.extend(line.split("fn ").skip(1).filter_map(first_word));
         }
     }
-    let mut complaints = Vec::new();
-    let text = semantics.text.replace("tests: ", "test: ").replace("tests:\n", "test:\n");
-    let mut line = 1;
-    for (index, part) in text.split("test:").enumerate() {
+    // What a kernel does with what is served, `check NAME COMMANDS`.
+    let mut checks = BTreeSet::new();
+    for source in sources.iter().filter(|source| source.path.starts_with("tests/kernel/")) {
+        let after = source.text.split("check ").skip(1);
+        checks.extend(after.filter_map(|after| after.split_whitespace().next()));
+    }
+    let mut complaints = promises_without(&semantics.text, "test", &functions);
+    complaints.extend(promises_without(&semantics.text, "check", &checks));
+    complaints
+}
+
+/// What the text says is shown by what is not known.
+fn promises_without(text: &str, word: &str, known: &BTreeSet<&str>) -> Vec<String> {
+    let sign = format!("{word}:");
+    let text = text.replace(&format!("{word}s: "), &format!("{sign} "));
+    let text = text.replace(&format!("{word}s:\n"), &format!("{sign}\n"));
+    let (mut line, mut complaints) = (1, Vec::new());
+    for (index, part) in text.split(sign.as_str()).enumerate() {
         if index > 0 {
             let names = tests_named(part);
             if names.is_empty() {
-                complaints.push(format!("docs/SEMANTICS.md:{line}: test: names no test"));
+                complaints.push(format!("docs/SEMANTICS.md:{line}: {sign} names no {word}"));
             }
             for name in names {
-                let function = name.rsplit("::").next().unwrap_or(name);
-                if !functions.contains(function) {
-                    complaints.push(format!("docs/SEMANTICS.md:{line}: there is no test {name}"));
+                let last = name.rsplit("::").next().unwrap_or(name);
+                if !known.contains(last) {
+                    complaints.push(format!("docs/SEMANTICS.md:{line}: there is no {word} {name}"));
                 }
             }
         }
@@ -380,6 +394,7 @@ mod rules {
             promises_without_tests(&[
                 source("docs/SEMANTICS.md", text),
                 source("tests/a.rs", "fn one() {}\nasync fn two() {}\n// fn three() {}"),
+                source("tests/kernel/a.sh", "check four 'true'\n    check five-six 'true'"),
             ])
         };
         assert_eq!(
@@ -389,6 +404,11 @@ mod rules {
         assert_eq!(
             complaints("x\nHolds (test: `one` and `three`)."),
             ["docs/SEMANTICS.md:2: there is no test three"]
+        );
+        assert_eq!(complaints("Holds (test: `one`; checks: `four`, `five-six`)."), [""; 0]);
+        assert_eq!(
+            complaints("Holds (check: `one`)."),
+            ["docs/SEMANTICS.md:1: there is no check one"]
         );
         assert_eq!(complaints("test: later"), ["docs/SEMANTICS.md:1: test: names no test"]);
         assert_eq!(count(promises_without_tests, "README.md", "test: `x`"), 0);

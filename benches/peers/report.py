@@ -200,7 +200,7 @@ def markdown(paths):
 directory store beside the same directory without anything (`plain`), libfuse's `passthrough_ll` with the write-back cache (what FUSE itself
 costs), and the encrypting file systems gocryptfs and securefs as Debian ships them. Medians of {about['repeat']} repetitions, run in turns on the
 same machine. Machines differ and neighbours disturb: read ratios, not figures. "To the best peer" compares with whichever encrypting peer does
-best on that line; above 1 tgcryptfs is better.
+best on that line; above 1 tgcryptfs is better. [BENCHMARKS-SERVING](BENCHMARKS-SERVING.md) is about the servers of NFS and 9P.
 """]
     for one in results:
         title = "In memory" if one.about["base"] == "tmpfs" else f"On disk ({one.about['base']})"

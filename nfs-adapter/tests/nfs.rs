@@ -6,12 +6,16 @@
 mod answers;
 #[path = "nfs/client.rs"]
 mod client;
+#[path = "nfs/handles.rs"]
+mod handles;
 #[path = "nfs/libnfs.rs"]
 mod libnfs;
 #[path = "nfs/listing.rs"]
 mod listing;
 #[path = "nfs/probe.rs"]
 mod probe;
+#[path = "nfs/program.rs"]
+mod program;
 #[path = "nfs/repeats.rs"]
 mod repeats;
 #[path = "nfs/rpc.rs"]
@@ -28,3 +32,5 @@ mod trouble;
 mod who;
 #[path = "nfs/wire.rs"]
 mod wire;
+#[path = "nfs/words.rs"]
+mod words;

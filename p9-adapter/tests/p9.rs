@@ -8,6 +8,7 @@ mod p9 {
     pub(crate) mod probe;
     pub(crate) mod remote;
     pub(crate) mod support;
+    pub(crate) mod words;
 
     mod files;
     mod flush;

@@ -13,9 +13,25 @@ mount_nfs() {
         "$server:/" "$1"
 }
 
-# mount_9p DIRECTORY [CACHE]
+# mount_9p DIRECTORY [CACHE] [OPTION,OPTION…]
 mount_9p() {
-    mount -i -t 9p -o "trans=tcp,port=$port,version=9p2000.L,msize=1048576,access=client,cache=${2:-none}" "$server" "$1"
+    mount -i -t 9p -o "trans=tcp,port=$port,version=9p2000.L,msize=1048576,access=client,cache=${2:-none}${3:+,$3}" \
+        "$server" "$1"
+}
+
+# counter OPERATION FIELD: of all that the NFS client has sent, by its own account: 2, how
+# often; 4, how often it waited for an answer in vain; 5, bytes; 10, errors that came back.
+counter() { awk -v op="$1:" -v field="$2" '$1 == op {sum += $field} END {print sum + 0}' /proc/self/mountstats; }
+
+# No call to a file that is there came back with an error, a handle that means nothing any
+# more among them. Names that are not there are errors too: so it is seen that they count.
+no_errors() {
+    local op
+    for op in GETATTR SETATTR ACCESS READ WRITE COMMIT; do
+        case " $* " in *" $op "*) continue ;; esac
+        [ "$(counter $op 10)" = 0 ] || { echo "$op: $(counter $op 10) errors"; return 1; }
+    done
+    [ "$(counter LOOKUP 10)" -gt 0 ] || { echo "errors are not counted"; return 1; }
 }
 
 # check NAME COMMANDS: they succeed. They run in a shell of their own.
@@ -43,6 +59,16 @@ names() { /usr/bin/ls -f "$1" | grep -vx '\.\.\?'; }
 lists() {
     names "$1" | sort -n >/mnt/listed
     seq "$2" | cmp - /mnt/listed
+}
+
+# stream COUNT: what is in /mnt/random, so often, behind a number each time that shifts it:
+# no two blocks of it are the same.
+stream() {
+    local part=0
+    while [ $((part += 1)) -le "$1" ]; do
+        echo "part $part"
+        cat /mnt/random
+    done
 }
 
 # as UID COMMAND…: as a user, in no group but its own.

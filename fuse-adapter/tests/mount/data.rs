@@ -250,6 +250,17 @@ fn syncing_says_what_and_how() {
 }
 
 #[test]
+fn closing_hands_over_what_is_written_and_saves_nothing() {
+    for writeback_cache in [false, true] {
+        let fs = Mounted::with(|options| options.writeback_cache = writeback_cache);
+        drop(fs.file("f", &pattern(3 * BLOCK, 2)));
+        assert!(fs.probe.count("write") > 0, "written back at the latest when it is closed");
+        let whats = ["sync file", "sync data", "sync directory", "sync volume"];
+        assert_eq!(whats.map(|what| fs.probe.count(what)), [0; 4]);
+    }
+}
+
+#[test]
 fn the_write_back_cache_loses_nothing() {
     let fs = Mounted::with(|options| options.writeback_cache = true);
     // A write-only handle and half a page: the kernel has to read the rest.

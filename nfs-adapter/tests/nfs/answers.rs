@@ -323,6 +323,23 @@ fn renames_that_replace_follow_the_rules() {
 }
 
 #[test]
+fn what_another_removes_or_replaces_is_stale_at_once() {
+    let served = Served::new();
+    let (mut one, mut other) = (served.wire(), served.wire());
+    for name in [&b"removed"[..], b"replaced", b"new"] {
+        create(&mut one, name);
+    }
+    let reads = |one: &mut Wire| {
+        [2, 3, 4].map(|ino| one.status(&Auth::root(), 6, &file(ino).u64(0).u32(10)))
+    };
+    assert_eq!(reads(&mut one), [0, 0, 0]);
+    assert_eq!(other.status(&Auth::root(), 12, &file(1).opaque(b"removed")), 0);
+    let over = file(1).opaque(b"new").opaque(&handle(1)).opaque(b"replaced");
+    assert_eq!(other.status(&Auth::root(), 14, &over), 0);
+    assert_eq!(reads(&mut one), [STALE, STALE, 0]);
+}
+
+#[test]
 fn sticky_directories_protect_entries() {
     let served = Served::new();
     let mut wire = served.wire();

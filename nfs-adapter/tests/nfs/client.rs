@@ -11,8 +11,8 @@
 #[path = "client/fs.rs"]
 mod fs;
 
+use crate::handles;
 use crate::stream::Stream;
-use crate::support;
 use bytes::Bytes;
 use nfs3_client::nfs3_types::mount::dirpath;
 use nfs3_client::nfs3_types::nfs3::{
@@ -120,7 +120,7 @@ fn entry(attr: Attr) -> Entry {
 }
 
 fn file(ino: Ino) -> nfs_fh3 {
-    nfs_fh3 { data: Opaque::owned(support::handle(ino.get())) }
+    nfs_fh3 { data: Opaque::owned(handles::handle(ino.get())) }
 }
 
 fn named(dir: Ino, name: &[u8]) -> diropargs3<'_> {

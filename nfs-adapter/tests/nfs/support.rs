@@ -1,5 +1,7 @@
 //! A served model for one test.
 
+pub(crate) use crate::handles::handle;
+use crate::handles::{FS_ID, KEY};
 use crate::probe::Probe;
 use crate::wire::{Auth, Wire};
 use listen::{Endpoint, Policy};
@@ -11,9 +13,6 @@ use tokio::runtime::{Builder, Runtime};
 use vfs::Timestamp;
 use vfs::model::{ModelFs, ModelOptions};
 use zeroize::Zeroizing;
-
-pub(crate) const FS_ID: [u8; 16] = *b"file system test";
-pub(crate) const KEY: [u8; 32] = [7; 32];
 
 /// Dropped in this order: the server first.
 pub(crate) struct Served {
@@ -46,13 +45,6 @@ pub(crate) fn policy() -> Policy {
         accepts_per_second_max: 10_000,
         ..Policy::default()
     }
-}
-
-/// The handle of an inode, made as a server does that has the key.
-pub(crate) fn handle(ino: u64) -> Vec<u8> {
-    let claim = [&[1][..], &FS_ID, &ino.to_be_bytes()].concat();
-    let tag = blake3::keyed_hash(&KEY, &claim);
-    [&claim[..], &tag.as_bytes()[..16]].concat()
 }
 
 impl Served {

@@ -143,6 +143,65 @@ fn callers_act_as_themselves() {
     assert_eq!(owner(&mut wire, &nobodys), (65_534, 65_534));
 }
 
+/// Attributes to set: a length.
+fn length(out: Out, len: u64) -> Out {
+    out.words(&[0, 0, 0, 1]).u64(len).words(&[0, 0])
+}
+
+/// Length and content, as root finds them.
+fn content(wire: &mut Wire, file: &[u8]) -> (u64, Vec<u8>) {
+    let attributes = wire.nfs(&Auth::root(), 1, &Out::default().opaque(file));
+    let size = In(&attributes[24..]).u64();
+    let body = wire.nfs(&Auth::root(), 6, &Out::default().opaque(file).u64(0).u32(100));
+    let mut body = In(&body);
+    assert_eq!((body.u32(), body.bool()), (0, true));
+    body.bytes(84);
+    let (_count, _is_end) = (body.u32(), body.bool());
+    (size, body.opaque().to_vec())
+}
+
+#[test]
+fn who_may_not_is_refused_also_without_having_asked() {
+    let served = Served::new();
+    let (mut wire, root) = served.mounted();
+    let (eve, no_one) = (Auth::user(1002), Auth::None);
+    let file = create(&mut wire, &Auth::root(), &root, "file", 0o600).unwrap();
+    let target = Out::default().opaque(&file);
+    let write = target.clone().u64(0).words(&[3, 2, 3]).bytes(b"new\0");
+    let mode = |wire: &mut Wire, mode| {
+        let set = target.clone().words(&[1, mode, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(wire.status(&Auth::root(), 2, &set), 0);
+    };
+    let kept = target.clone().u64(0).words(&[4, 2, 4]).bytes(b"kept");
+    assert_eq!(wire.status(&Auth::root(), 7, &kept), 0);
+    let over = Out::default().opaque(&root).opaque(b"file").u32(0);
+    let changes = [
+        ("a write", 7, write.clone()),
+        ("a cut", 2, length(target.clone(), 0).u32(0)),
+        ("growing", 2, length(target.clone(), 100).u32(0)),
+        ("creating over it, cut", 8, length(over.clone(), 0)),
+        ("creating over it, longer", 8, length(over, 100)),
+    ];
+    // Nothing, and reading alone.
+    for bits in [0o600, 0o604] {
+        mode(&mut wire, bits);
+        for (what, procedure, arguments) in &changes {
+            for auth in [&eve, &no_one] {
+                let status = wire.status(auth, *procedure, arguments);
+                assert_eq!(status, ACCESS_DENIED, "{what}, mode {bits:o}");
+            }
+        }
+        let may_read = if bits == 0o604 { 0 } else { ACCESS_DENIED };
+        assert_eq!(read(&mut wire, &eve, &file), may_read, "mode {bits:o}");
+        assert_eq!(content(&mut wire, &file), (4, b"kept".to_vec()), "mode {bits:o}");
+    }
+    // Writing alone.
+    mode(&mut wire, 0o602);
+    assert_eq!(read(&mut wire, &eve, &file), ACCESS_DENIED);
+    assert_eq!(wire.status(&eve, 7, &write), 0);
+    assert_eq!(content(&mut wire, &file), (4, b"newt".to_vec()));
+}
+
 #[test]
 fn squashed_callers_act_as_somebody_else() {
     let served = Served::with(|export| export.squash = Squash::Root { uid: 7, gid: 8 });

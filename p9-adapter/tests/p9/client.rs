@@ -6,6 +6,8 @@ use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
+/// The message size most tests agree on.
+pub(crate) const MSIZE: u32 = 128 << 10;
 pub(crate) const NO_FID: u32 = u32::MAX;
 pub(crate) const NO_ID: u32 = u32::MAX;
 

@@ -353,6 +353,40 @@ fn syncing_is_real() {
 }
 
 #[test]
+fn nothing_is_saved_before_somebody_asks() {
+    let served = Served::new();
+    let mut client = served.client();
+    client.make_dir(ROOT, "d", 0o755).unwrap();
+    let fid = client.file(ROOT, "f", b"data");
+    client.file(ROOT, "old", b"");
+    client.rename((ROOT, "f"), (ROOT, "old")).unwrap();
+    client.unlink(ROOT, "d", 0x200).unwrap();
+    client.clunk(fid).unwrap();
+    assert!(served.probe.syncs().is_empty(), "{:?}", served.probe.syncs());
+    client.call(T_FSYNC, &Put::default().u32(ROOT).u32(0)).unwrap();
+    assert_eq!(served.probe.syncs(), [("directory", Stability::Journaled)]);
+}
+
+#[test]
+fn clients_see_at_once_what_others_do() {
+    let served = Served::new();
+    let (mut one, mut other) = (served.client(), served.client());
+    let written = one.file(ROOT, "f", b"first");
+    let open = other.walked(ROOT, &["f"]).unwrap();
+    other.open(open, O_RDWR).unwrap();
+    assert_eq!(other.read(open, 0, 10).unwrap(), b"first");
+    // Nobody closes or syncs anything.
+    one.write(written, 0, b"second").unwrap();
+    assert_eq!(other.read(open, 0, 10).unwrap(), b"second");
+    assert_eq!(other.stat(open).unwrap().size, 6);
+    other.write(open, 6, b"!").unwrap();
+    assert_eq!(one.read(written, 0, 10).unwrap(), b"second!");
+    one.rename((ROOT, "f"), (ROOT, "g")).unwrap();
+    assert_eq!(other.walked(ROOT, &["f"]), Err(ENOENT));
+    other.walked(ROOT, &["g"]).unwrap();
+}
+
+#[test]
 fn a_large_directory_is_listed_while_others_change_it() {
     let served = Served::new();
     let (mut client, mut other) = (served.client(), served.client());

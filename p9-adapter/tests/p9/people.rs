@@ -65,6 +65,22 @@ fn a_peer_on_a_unix_socket_is_itself() {
 }
 
 #[test]
+fn what_only_a_group_may_is_refused() {
+    let served = Served::new();
+    let mut client = served.client();
+    client.attach(1, 1000).unwrap();
+    let file = client.walked(ROOT, &[]).unwrap();
+    client.create(file, "the group's", O_RDWR, 0o660, 2000).unwrap();
+    let file = client.walked(1, &["the group's"]).unwrap();
+    assert_eq!(client.open(file, O_RDONLY), Err(EACCES));
+    // Who creates something is believed to be in the group it is for, and of that alone.
+    let file = client.walked(1, &[]).unwrap();
+    client.create(file, "mine", O_RDWR, 0o660, 2000).unwrap();
+    let stat = client.stat(file).unwrap();
+    assert_eq!((stat.uid, stat.gid), (1000, 2000));
+}
+
+#[test]
 fn over_tcp_a_local_peer_must_own_its_socket() {
     let served = Served::with(Export::default());
     let me = rustix::process::geteuid().as_raw();

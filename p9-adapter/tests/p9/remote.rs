@@ -10,7 +10,9 @@
 //! * an append through a handle is a write at the end that was just asked for;
 //! * there is no message for holes, copies, and renaming without replacing.
 
+#[path = "remote/fs.rs"]
 mod fs;
+#[path = "remote/names.rs"]
 mod names;
 
 use crate::p9::client::{Change, Client, EEXIST, NO_ID, O_RDONLY, O_RDWR, O_TRUNC, O_WRONLY, Stat};

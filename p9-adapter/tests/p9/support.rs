@@ -1,6 +1,7 @@
 //! A served model for one test.
 
 use crate::p9::client::Client;
+pub(crate) use crate::p9::client::MSIZE;
 use crate::p9::probe::Probe;
 use listen::{Endpoint, Policy};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -15,8 +16,6 @@ use vfs::model::{ManualClock, ModelFs, ModelOptions};
 
 /// Long enough for anything that is not broken.
 pub(crate) const LONG: Duration = Duration::from_secs(20);
-/// The message size most tests agree on.
-pub(crate) const MSIZE: u32 = 128 << 10;
 /// The fid of root's root directory.
 pub(crate) const ROOT: u32 = 0;
 

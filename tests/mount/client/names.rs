@@ -264,11 +264,11 @@ impl Client {
                 }
                 opened => opened?,
             };
-            if let Some(size) = attr.size {
-                raw::truncate(&path_of(file.as_fd()), size as i64).map_err(fail)?;
-            }
+            let sized = attr.size.map_or(Ok(()), |size| {
+                raw::truncate(&path_of(file.as_fd()), size as i64).map_err(fail)
+            });
             let rest = SetAttr { size: None, ..left_over(attr, true) };
-            let finished = Target::Open(file.as_fd()).change(&rest);
+            let finished = sized.and_then(|()| Target::Open(file.as_fd()).change(&rest));
             finished.inspect_err(|_| undo(node.as_fd(), name, AtFlags::empty()))?;
             Ok(file)
         };

@@ -1,7 +1,7 @@
 //! Reading and writing.
 
-use super::fixture::{Fixture, Verdict, fails, holds, is_after, pattern, same, with_size};
-use crate::{At, ErrorKind, Make, OpenFlags, Segments, Stability, Vfs, WriteAt};
+use super::fixture::{Fixture, Verdict, fails, holds, is_after, name, pattern, same, with_size};
+use crate::{At, ErrorKind, IfExists, Make, OpenFlags, Segments, SetAttr, Stability, Vfs, WriteAt};
 use bytes::Bytes;
 
 super::list! { "data":
@@ -19,6 +19,7 @@ super::list! { "data":
     writes_across_block_borders,
     writes_of_every_shape_agree_with_a_plain_array,
     files_have_a_longest_length,
+    no_file_is_created_longer_than_that,
     only_files_have_data,
     a_write_changes_the_times,
     a_late_write_leaves_the_modification_time if |profile| profile.late_writes,
@@ -212,6 +213,19 @@ async fn files_have_a_longest_length<V: Vfs>(t: &Fixture<V>) -> Verdict {
     t.write(ino, max - 1, b"x").await?;
     same(t.attr(ino).await?.size, max, "the longest file")?;
     same(t.read(ino, max - 2, 100).await?, b"\0x", "its end")
+}
+
+async fn no_file_is_created_longer_than_that<V: Vfs>(t: &Fixture<V>) -> Verdict {
+    let too_long = SetAttr { mode: Some(0o644), ..with_size(t.fs.limits().file_size_max + 1) };
+    for if_exists in [IfExists::Fail, IfExists::Reuse] {
+        let made = t.fs.create(t.cx(), t.dir, name("f"), &too_long, if_exists, None).await;
+        fails(made.map(drop), ErrorKind::FileTooBig, &format!("a new file, {if_exists:?}"))?;
+        same(t.names(t.dir).await?, [""; 0], "what is left behind")?;
+    }
+    let ino = t.file_with("f", b"kept").await?;
+    let made = t.fs.create(t.cx(), t.dir, name("f"), &too_long, IfExists::Reuse, None).await;
+    fails(made.map(drop), ErrorKind::FileTooBig, "one that is there")?;
+    same(t.read(ino, 0, 100).await?, b"kept", "data")
 }
 
 async fn only_files_have_data<V: Vfs>(t: &Fixture<V>) -> Verdict {

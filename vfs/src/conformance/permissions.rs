@@ -16,11 +16,13 @@ super::list! { "permissions":
     changing_a_directory_needs_write_permission if ENFORCES,
     listing_needs_read_permission if ENFORCES,
     data_needs_read_and_write_permission if ENFORCES,
+    holes_and_copies_need_write_permission if ENFORCES,
     the_first_class_that_fits_decides if ENFORCES,
     supplementary_groups_count if ENFORCES,
     root_overrides if ENFORCES,
     a_taken_name_is_reported_before_missing_permission if ENFORCES,
     sticky_directories_protect_entries if ENFORCES,
+    sticky_directories_protect_entries_from_exchanges if ENFORCES,
     moving_needs_permission_at_both_ends if ENFORCES,
     a_moved_directory_must_be_writable if ENFORCES,
     only_root_gives_files_away if ENFORCES,
@@ -34,6 +36,7 @@ super::list! { "permissions":
     new_files_are_their_creators if ENFORCES,
     times_are_set_by_owners_and_touched_by_writers if ENFORCES,
     lengths_need_write_permission if ENFORCES,
+    creating_over_a_file_cuts_it_only_with_permission if ENFORCES,
     access_reports_what_is_granted if ENFORCES,
     devices_are_roots_to_make if ENFORCES,
     an_nfs_owner_always_reads_and_writes if CHOOSES,
@@ -142,6 +145,14 @@ async fn data_needs_read_and_write_permission<V: Vfs>(t: &Fixture<V>) -> Verdict
     t.set(ino, &with_mode(0o774)).await?;
     read(t, cx, ino).await?;
     fails(write(t, cx, ino).await, ErrorKind::Access, "write")?;
+    same(t.read(ino, 0, 100).await?, b"xata", "data")
+}
+
+async fn holes_and_copies_need_write_permission<V: Vfs>(t: &Fixture<V>) -> Verdict {
+    let ino = t.file_with("f", b"data").await?;
+    let eve = eve();
+    let cx = t.as_user(&eve);
+    t.set(ino, &with_mode(0o774)).await?;
     let punched = t.fs.allocate(cx, At::Ino(ino), 0, 1, crate::Allocate::PunchHole).await;
     fails(punched, ErrorKind::Access, "allocate")?;
     let copied = t.fs.copy(cx, (At::Ino(ino), 0), (At::Ino(ino), 100), 1).await;
@@ -205,11 +216,21 @@ async fn sticky_directories_protect_entries<V: Vfs>(t: &Fixture<V>) -> Verdict {
     create(t, &eve, dir, "e").await?;
     let moved = t.fs.rename(cx, (dir, name("e")), (dir, name("a")), RenameMode::Replace).await;
     fails(moved, ErrorKind::Permission, "rename over another's")?;
-    let moved = t.fs.rename(cx, (dir, name("e")), (dir, name("a")), RenameMode::Exchange).await;
-    fails(moved, ErrorKind::Permission, "exchange with another's")?;
     t.fs.unlink(t.as_user(&bob), dir, name("a")).await?;
     t.fs.unlink(t.as_user(&alice), dir, name("b")).await?;
     same(t.names(dir).await?, ["e"], "what is left")
+}
+
+async fn sticky_directories_protect_entries_from_exchanges<V: Vfs>(t: &Fixture<V>) -> Verdict {
+    let (bob, eve) = (bob(), eve());
+    let dir = t.dir("tmp").await?;
+    t.give(dir, 1000, 1000, 0o1777).await?;
+    let theirs = create(t, &bob, dir, "a").await?;
+    create(t, &eve, dir, "e").await?;
+    let (from, to) = ((dir, name("e")), (dir, name("a")));
+    let moved = t.fs.rename(t.as_user(&eve), from, to, RenameMode::Exchange).await;
+    fails(moved, ErrorKind::Permission, "exchange with another's")?;
+    same(t.find(dir, "a").await?, theirs, "inode")
 }
 
 async fn moving_needs_permission_at_both_ends<V: Vfs>(t: &Fixture<V>) -> Verdict {
@@ -362,6 +383,25 @@ async fn lengths_need_write_permission<V: Vfs>(t: &Fixture<V>) -> Verdict {
     t.set(ino, &with_mode(0o646)).await?;
     set(t, &eve, ino, &with_size(0)).await?;
     same(t.attr(ino).await?.size, 0, "length with permission")
+}
+
+async fn creating_over_a_file_cuts_it_only_with_permission<V: Vfs>(t: &Fixture<V>) -> Verdict {
+    let eve = eve();
+    let cx = t.as_user(&eve);
+    let ino = t.file_with("f", b"data").await?;
+    let before = t.attr(ino).await?;
+    for (size, open) in [(0, None), (2, None), (9, None), (0, Some(OpenFlags::READ))] {
+        let attr = SetAttr { size: Some(size), ..with_mode(0o644) };
+        let cut = t.fs.create(cx, t.dir, name("f"), &attr, IfExists::Reuse, open).await.map(drop);
+        fails(cut, ErrorKind::Access, &format!("to {size} bytes, {open:?}"))?;
+    }
+    let after = t.attr(ino).await?;
+    same((after.size, after.mtime, after.ctime), (4, before.mtime, before.ctime), "attributes")?;
+    same(t.read(ino, 0, 100).await?, b"data", "data")?;
+    t.set(ino, &with_mode(0o646)).await?;
+    let attr = with_size(2);
+    t.fs.create(cx, t.dir, name("f"), &attr, IfExists::Reuse, None).await?;
+    same(t.read(ino, 0, 100).await?, b"da", "data, with permission")
 }
 
 async fn access_reports_what_is_granted<V: Vfs>(t: &Fixture<V>) -> Verdict {

@@ -13,14 +13,17 @@ super::list! { "rename":
     a_full_directory_is_not_replaced,
     kinds_do_not_replace_each_other,
     the_source_must_exist,
+    the_source_must_exist_whatever_is_asked_for,
     no_replace_does_not_replace,
     exchange_needs_both,
     files_trade_places,
     a_file_and_a_directory_trade_places,
     directories_trade_places_across_parents,
     a_directory_does_not_move_into_itself,
+    a_directory_does_not_trade_places_with_what_is_in_it,
     a_directory_does_not_replace_its_ancestor,
     two_names_of_one_file_stay,
+    two_names_of_one_file_trade_places_for_nothing,
     onto_itself_is_nothing,
     times_of_all_concerned,
     a_replaced_open_file_lives_on,
@@ -118,7 +121,16 @@ async fn kinds_do_not_replace_each_other<V: Vfs>(t: &Fixture<V>) -> Verdict {
 
 async fn the_source_must_exist<V: Vfs>(t: &Fixture<V>) -> Verdict {
     t.file("f").await?;
-    for mode in [Replace, NoReplace, Exchange] {
+    let moved = mv(t, (t.dir, "missing"), (t.dir, "f"), Replace).await;
+    fails(moved, ErrorKind::NotFound, "onto a name that is taken")?;
+    let moved = mv(t, (t.dir, "missing"), (t.dir, "free"), Replace).await;
+    fails(moved, ErrorKind::NotFound, "onto one that is free")?;
+    same(t.names(t.dir).await?, ["f"], "names")
+}
+
+async fn the_source_must_exist_whatever_is_asked_for<V: Vfs>(t: &Fixture<V>) -> Verdict {
+    t.file("f").await?;
+    for mode in [NoReplace, Exchange] {
         let moved = mv(t, (t.dir, "missing"), (t.dir, "f"), mode).await;
         fails(moved, ErrorKind::NotFound, &format!("{mode:?}"))?;
     }
@@ -184,8 +196,18 @@ async fn a_directory_does_not_move_into_itself<V: Vfs>(t: &Fixture<V>) -> Verdic
         let moved = mv(t, (t.dir, "outer"), (dir, "x"), Replace).await;
         fails(moved, ErrorKind::Invalid, "rename")?;
     }
+    same(t.names(t.dir).await?, ["outer"], "names")?;
+    same(t.find(outer, "inner").await?, inner, "what is in it")
+}
+
+async fn a_directory_does_not_trade_places_with_what_is_in_it<V: Vfs>(t: &Fixture<V>) -> Verdict {
+    let outer = t.dir("outer").await?;
+    let inner = t.dir_in(outer, "inner").await?;
+    t.dir_in(inner, "deep").await?;
     let moved = mv(t, (t.dir, "outer"), (outer, "inner"), Exchange).await;
-    fails(moved, ErrorKind::Invalid, "exchange with a descendant")
+    fails(moved, ErrorKind::Invalid, "with an entry")?;
+    let moved = mv(t, (inner, "deep"), (t.dir, "outer"), Exchange).await;
+    fails(moved, ErrorKind::Invalid, "of something deep in it with it")
 }
 
 async fn a_directory_does_not_replace_its_ancestor<V: Vfs>(t: &Fixture<V>) -> Verdict {
@@ -193,9 +215,7 @@ async fn a_directory_does_not_replace_its_ancestor<V: Vfs>(t: &Fixture<V>) -> Ve
     let inner = t.dir_in(outer, "inner").await?;
     t.dir_in(inner, "deep").await?;
     let moved = mv(t, (inner, "deep"), (t.dir, "outer"), Replace).await;
-    fails(moved, ErrorKind::NotEmpty, "replace")?;
-    let moved = mv(t, (inner, "deep"), (t.dir, "outer"), Exchange).await;
-    fails(moved, ErrorKind::Invalid, "exchange")
+    fails(moved, ErrorKind::NotEmpty, "replace")
 }
 
 async fn two_names_of_one_file_stay<V: Vfs>(t: &Fixture<V>) -> Verdict {
@@ -203,6 +223,15 @@ async fn two_names_of_one_file_stay<V: Vfs>(t: &Fixture<V>) -> Verdict {
     t.fs.link(t.cx(), ino, t.dir, name("b")).await?;
     let before = (t.attr(ino).await?, t.attr(t.dir).await?);
     mv(t, (t.dir, "a"), (t.dir, "b"), Replace).await?;
+    same(t.names(t.dir).await?, ["a", "b"], "names")?;
+    let after = (t.attr(ino).await?, t.attr(t.dir).await?);
+    same((after.0.ctime, after.1.ctime), (before.0.ctime, before.1.ctime), "change times")
+}
+
+async fn two_names_of_one_file_trade_places_for_nothing<V: Vfs>(t: &Fixture<V>) -> Verdict {
+    let ino = t.file("a").await?;
+    t.fs.link(t.cx(), ino, t.dir, name("b")).await?;
+    let before = (t.attr(ino).await?, t.attr(t.dir).await?);
     mv(t, (t.dir, "a"), (t.dir, "b"), Exchange).await?;
     same(t.names(t.dir).await?, ["a", "b"], "names")?;
     let after = (t.attr(ino).await?, t.attr(t.dir).await?);

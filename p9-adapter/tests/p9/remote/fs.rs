@@ -2,10 +2,9 @@
 
 use super::{Handle, Remote, VERIFIER, entry, fail, flags_of, owner_of, range_of};
 use crate::p9::client::{
-    O_APPEND, O_DIRECTORY, O_RDONLY, O_WRONLY, Put, T_FSYNC, T_GETLOCK, T_READLINK, T_STATFS,
+    MSIZE, O_APPEND, O_DIRECTORY, O_RDONLY, O_WRONLY, Put, T_FSYNC, T_GETLOCK, T_READLINK, T_STATFS,
     T_XATTRCREATE, T_XATTRWALK, Take,
 };
-use crate::p9::support::MSIZE;
 use bytes::Bytes;
 use std::future::{pending, poll_fn};
 use std::task::Poll;

@@ -97,12 +97,11 @@ impl Remote {
                 shared.client.clunk(fid).map_err(fail)?;
                 return Err(fail(errno));
             }
-            let rest = if is_new {
-                left_over(attr, true)
+            let finished = if is_new {
+                shared.finish(cx, (dir, name), &left_over(attr, true), 0)
             } else {
-                SetAttr { size: attr.size, ..SetAttr::default() }
+                reuse(shared, cx, dir, name, attr)
             };
-            let finished = shared.finish(cx, (dir, name), &rest, 0);
             if finished.is_err() {
                 shared.client.clunk(fid).map_err(fail)?;
             }
