@@ -47,8 +47,28 @@ pub(crate) struct Core<V> {
     pub(crate) fsid: u64,
     /// Set once a path that is good for a single mount has been mounted.
     pub(crate) is_spent: AtomicBool,
-    /// How long reads take, on average of the last few, nanoseconds.
-    read_ns: AtomicU64,
+    /// How long reads take.
+    pub(crate) reads: Pace,
+    /// How long it takes until something survives a crash.
+    saves: Pace,
+}
+
+/// How long calls of a sort take, on average of the last few, nanoseconds.
+#[derive(Debug, Default)]
+pub(crate) struct Pace(AtomicU64);
+
+impl Pace {
+    /// Whether others should do it if more calls wait.
+    pub(crate) fn is_long(&self) -> bool {
+        self.0.load(Ordering::Relaxed) > LONG_NS
+    }
+
+    /// Notes how long one took.
+    pub(crate) fn note(&self, since: Instant) {
+        let took = since.elapsed().as_nanos().min(u128::from(u32::MAX)) as u64;
+        let before = self.0.load(Ordering::Relaxed);
+        self.0.store((7 * before + took) / 8, Ordering::Relaxed);
+    }
 }
 
 /// How often saving a change is tried while the store is out of reach: for two minutes and
@@ -67,7 +87,8 @@ impl<V: Vfs> Core<V> {
         let fsid = u128::from_be_bytes(export.fs_id);
         let fsid = (fsid >> 64) as u64 ^ fsid as u64;
         let is_spent = AtomicBool::new(false);
-        Self { fs, handles, export, limits, fsid, is_spent, read_ns: AtomicU64::new(0) }
+        let (reads, saves) = (Pace::default(), Pace::default());
+        Self { fs, handles, export, limits, fsid, is_spent, reads, saves }
     }
 
     /// Whether arguments begin with a handle that was made here: whoever sends one was let
@@ -87,17 +108,16 @@ impl<V: Vfs> Core<V> {
         self.limits.write_max.clamp(1, DATA_MAX as u32)
     }
 
-    /// Whether reads take so long that others should answer them if more calls wait:
-    /// what is read has to be fetched, opened and unpacked.
-    pub(crate) fn reads_take_long(&self) -> bool {
-        self.read_ns.load(Ordering::Relaxed) > LONG_NS
-    }
-
-    /// Notes how long a read took.
-    pub(crate) fn note_read(&self, since: Instant) {
-        let took = since.elapsed().as_nanos().min(u128::from(u32::MAX)) as u64;
-        let before = self.read_ns.load(Ordering::Relaxed);
-        self.read_ns.store((7 * before + took) / 8, Ordering::Relaxed);
+    /// Runs what makes something survive a crash. Where that takes long it is left to
+    /// others: whoever read the call reads the next, and several are saved as one.
+    pub(crate) async fn saving<T>(&self, save: impl Future<Output = T>) -> T {
+        if self.saves.is_long() {
+            tokio::task::yield_now().await;
+        }
+        let began = now();
+        let told = save.await;
+        self.saves.note(began);
+        told
     }
 
     /// Refuses a change of what may not be changed.
@@ -115,7 +135,8 @@ impl<V: Vfs> Core<V> {
     pub(crate) async fn kept<T>(&self, ask: &Ask, changed: Result<T>) -> Result<T> {
         let told = changed?;
         for _ in 0..SAVES_MAX {
-            match self.fs.sync(ask.context(), Scope::Volume, Stability::Journaled).await {
+            let save = self.fs.sync(ask.context(), Scope::Volume, Stability::Journaled);
+            match self.saving(save).await {
                 Ok(_) => return Ok(told),
                 Err(error) if error.kind() == ErrorKind::Unavailable => {
                     log::debug!("call {:#x} is done but cannot be saved: {error}", ask.xid);

@@ -188,7 +188,7 @@ impl<V: Vfs> Service<V> {
                 }
                 reply.is_for_others = procedure == nfs::Procedure::Read
                     && record.is_followed()
-                    && self.core.reads_take_long();
+                    && self.core.reads.is_long();
                 self.nfs(procedure, ask, record, arguments_at, reply)
             }
             (mount::PROGRAM, mount::VERSION) => {

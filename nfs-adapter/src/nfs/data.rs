@@ -49,7 +49,7 @@ impl<V: Vfs> Core<V> {
     pub(super) async fn read(&self, ask: &Ask, file: Target, offset: u64, len: u32) -> Answer {
         let began = now();
         let read = self.read_at(ask, file, offset, len).await;
-        self.note_read(began);
+        self.reads.note(began);
         let attr = self.attr_of(ask, file).await;
         let mut out = accept(ask.xid, 4 + POST_OP_LEN + 12);
         match read {
@@ -119,7 +119,8 @@ impl<V: Vfs> Core<V> {
         let stability = if arguments.stable { self.export.fsync } else { Stability::Buffered };
         let (at, place) = (At::Ino(file?), WriteAt::Offset(arguments.offset));
         let data = Segments::from(data);
-        let written = self.fs.write(ask.context(), at, place, data, stability).await?;
+        let write = self.fs.write(ask.context(), at, place, data, stability);
+        let written = if arguments.stable { self.saving(write).await? } else { write.await? };
         if written.count as usize != len || written.stability < stability {
             return Err(broken_contract("a write was short or less safe than asked"));
         }
@@ -147,7 +148,7 @@ impl<V: Vfs> Core<V> {
     async fn sync(&self, ask: &Ask, file: Target, offset: u64, len: u32) -> Result<WriteVerifier> {
         let file = At::Ino(file?);
         let scope = Scope::Range { file, offset, len: len.into(), data_only: false };
-        self.fs.sync(ask.context(), scope, self.export.fsync).await
+        self.saving(self.fs.sync(ask.context(), scope, self.export.fsync)).await
     }
 }
 

@@ -13,6 +13,7 @@ use vfs::ErrorKind;
 const GETATTR: u32 = 1;
 const READ: u32 = 6;
 const WRITE: u32 = 7;
+const COMMIT: u32 = 21;
 /// Calls of one connection that may be under way.
 const CALLS_MAX: usize = 256;
 
@@ -141,27 +142,36 @@ fn many_slow_readers_cannot_stop_the_runtime() {
     }
 }
 
+/// Sends forty calls at once; how many were at `method` at a time, which takes long.
+fn most_at_once(
+    (served, wire): (&Served, &mut Wire),
+    method: &'static str,
+    (procedure, arguments): (u32, &Out),
+) -> usize {
+    let busy = Arc::<Busy>::default();
+    served.probe.trouble(method, Some(Trouble::Busy(Arc::clone(&busy))));
+    let calls: Vec<u8> = (0..40)
+        .flat_map(|xid| marked(&call(xid, &Auth::root(), (NFS, 3, procedure), &arguments.0)))
+        .collect();
+    wire.stream.write_all(&calls).unwrap();
+    for _ in 0..40 {
+        assert!(wire.reply().body.starts_with(&[0; 4]), "it worked");
+    }
+    busy.most.load(Ordering::SeqCst)
+}
+
 #[test]
-fn reads_that_take_long_are_shared_out() {
+fn what_takes_long_is_shared_out() {
     let served = Served::new();
     let mut wire = served.wire();
     let file = file_with(&mut wire, b"data");
-    let read = Out::default().opaque(&file).u64(0).u32(4);
-    let burst = |wire: &mut Wire| {
-        let busy = Arc::<Busy>::default();
-        served.probe.trouble("read", Some(Trouble::Busy(Arc::clone(&busy))));
-        let calls: Vec<u8> = (0..40)
-            .flat_map(|xid| marked(&call(xid, &Auth::root(), (NFS, 3, READ), &read.0)))
-            .collect();
-        wire.stream.write_all(&calls).unwrap();
-        for _ in 0..40 {
-            assert!(wire.reply().body.ends_with(b"data"));
-        }
-        busy.most.load(Ordering::SeqCst)
-    };
-    // It has to be found out first.
-    burst(&mut wire);
-    assert!(burst(&mut wire) >= 2, "several at a time, though on one connection");
+    let range = Out::default().opaque(&file).u64(0).u32(4);
+    for (method, procedure) in [("read", READ), ("sync", COMMIT)] {
+        // It has to be found out first.
+        most_at_once((&served, &mut wire), method, (procedure, &range));
+        let most = most_at_once((&served, &mut wire), method, (procedure, &range));
+        assert!(most >= 2, "several at a time, though on one connection: {method}");
+    }
 }
 
 #[test]

@@ -89,6 +89,9 @@ impl<V: Vfs> Session<V> {
             _ => Scope::Range { file: at(&fid), offset: 0, len: 0, data_only },
         };
         let stability = self.export.fsync.max(Stability::Journaled);
+        // It may take the thread for as long as a disk takes, and whoever read the request
+        // reads the next; several are saved as one then.
+        tokio::task::yield_now().await;
         self.fs.sync(context(fid.cred()), scope, stability).await?;
         Ok(Reply::to(kind::FSYNC, 0))
     }
