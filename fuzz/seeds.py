@@ -82,6 +82,19 @@ def p9_messages():
     yield 122, file
 
 
+def membership_seeds():
+    """A first record; what a second one says behind the namespace's secret: in the same
+    epoch, in the next one with what is handed on put in by the target, and without."""
+    body = x(VECTORS["membership"]["body"])[94:]
+    name_len = struct.unpack_from("<I", body, 4)[0]
+    rest = struct.pack("<I", 128 << 10) + body[8 + name_len + 32 + 4 :]
+    yield "membership", bytes([0, 0]) + bytes(4) + body[4:]
+    yield "membership", bytes([1, 0]) + rest
+    # Without the byte that says that no secret is handed on.
+    yield "membership", bytes([2, 1]) + rest[:21] + rest[22:]
+    yield "membership", bytes([3, 15]) + rest
+
+
 def seeds():
     segment = x(VECTORS["segment"]["body"])
     groups = segment[117 + 4 + 64 + 8 + 8 + 4 :]
@@ -125,7 +138,7 @@ def seeds():
     yield "checkpoint", b"\1" + x(VECTORS["checkpoint"]["body"])
 
     yield "vault_header", x(VECTORS["vault_header"]["bytes"])
-    yield "membership", bytes(4) + x(VECTORS["membership"]["body"])[94 + 4 :]
+    yield from membership_seeds()
     for code in VECTORS["recovery"]:
         yield "recovery_code", code["text"].encode()
     yield "recovery_code", b"0123456789abcdef"
@@ -154,13 +167,17 @@ def seeds():
 
     begin = message(100, struct.pack("<I", 65536) + string(b"9P2000.L"))
     begin += message(104, struct.pack("<II", 0, 2**32 - 1) + 2 * string(b"") + bytes(4))
-    yield "p9", begin
+    yield "p9", b"\0" + begin
     walk = struct.pack("<IIH", 0, 1, 0)
     create = struct.pack("<I", 1) + string(b"f") + struct.pack("<III", 2, 0o644, 0)
     begin += message(110, walk) + message(14, create)
-    yield "p9", begin + b"".join(message(*sent) for sent in p9_messages())
+    yield "p9", b"\x03" + begin + b"".join(message(*sent) for sent in p9_messages())
     for kind, fields in p9_messages():
-        yield "p9", begin + message(kind, fields)
+        yield "p9", b"\0" + begin + message(kind, fields)
+
+    # A write that is received into memory of its own.
+    large = struct.pack("<IQI", 1, 0, 60_000) + bytes(60_000)
+    yield "p9", b"\x0c" + begin + message(118, large) + message(120, struct.pack("<I", 1))
 
     for path in sorted((ROOT / "configs").iterdir()):
         yield "config", path.read_bytes()

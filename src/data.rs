@@ -90,6 +90,11 @@ impl Error {
         )
     }
 
+    /// Whether another copy may be better.
+    fn is_of_copy(&self) -> bool {
+        self.is_corruption() || matches!(self, Self::Cache { .. })
+    }
+
     /// Whether it may be that just something stored cannot be read, as opposed to
     /// nothing being kept any more.
     #[must_use]

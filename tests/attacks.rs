@@ -16,7 +16,7 @@
 //! | S22 | `members::s22_*` | a pack whose blocks expand to more, less or something else |
 //! | S23 | `members::s23_*` | signed ops with names and shapes that no author makes |
 //! | S29 | `kill::s29_*` and `power`, `steps` in `tests/program` | killed, or without power, at any point: a prefix, with all that was fsynced |
-//! | S30 | `faults::s30_*` in `tests/program` | a disk that is full or fails at any write |
+//! | S30 | `faults::s30_*`, `cache::s30_*` in `tests/program` | a disk that is full or fails at any write; the cache's alone |
 //! | S31 | `machine::s31_*` | nothing of names, content or keys on the disk, in a core dump, or after unmounting |
 //! | S32 | `machine::s32_*` | password files that others could read or replace |
 //! | S34 | `header::s34_*` | a wrong passphrase and a tampered slot look and take the same |

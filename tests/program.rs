@@ -9,6 +9,11 @@
 #![expect(clippy::disallowed_methods, reason = "these tests run in real time")]
 
 mod program {
+    #[path = "../engine/support.rs"]
+    #[expect(dead_code, reason = "crashes and the like are for other tests")]
+    mod vault;
+
+    mod cache;
     mod command_line;
     mod crash;
     mod disk;

@@ -96,6 +96,10 @@ class Results:
                 else:
                     self.found[key, one["system"]].append(result)
 
+    def repetitions(self):
+        """Of what was repeated least often."""
+        return min(len(found) for (_, system), found in self.found.items() if system == SELF)
+
     def median(self, key, system, of=lambda result: result["figure"]):
         found = [of(result) for result in self.found.get((key, system), [])]
         return statistics.median(found) if found else None
@@ -208,6 +212,8 @@ best on that line; above 1 tgcryptfs is better. [BENCHMARKS-SERVING](BENCHMARKS-
             "In memory": "Everything lies on tmpfs, so software is compared, not disks. \"After remounting\" means that all caches of the "
                          "program are cold.",
         }.get(title, "What an fsync costs shows only on a real disk.")
+        if one.repetitions() != about["repeat"]:
+            explained += f" Medians of {one.repetitions()} repetitions."
         out += [f"## {title}\n\n{explained}\n", speed(one), costs(one)]
         if one.errors:
             out.append("Failed runs: " + "; ".join(f"{s} in {g}" for s, g, _ in one.errors) + "\n")

@@ -91,5 +91,5 @@ mod xattrs;
 
 pub use export::{Bounds, Export, Squash, TreeName};
 #[doc(hidden)]
-pub use fuzz::fuzz;
+pub use fuzz::{fuzz, fuzz_stream};
 pub use server::Server;

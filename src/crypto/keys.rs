@@ -40,7 +40,8 @@ impl MasterKey {
     }
 
     /// Its bytes, for a key slot to wrap.
-    pub(crate) fn bytes(&self) -> &Key32 {
+    #[must_use]
+    pub fn bytes(&self) -> &Key32 {
         &self.bytes
     }
 

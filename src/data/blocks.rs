@@ -268,16 +268,16 @@ impl Blocks {
         Ok(block)
     }
 
-    /// Reads something of a pack. A bad copy in the cache does not hide a good one
-    /// in the store; if that is lost, what is in the pack no longer stands for
-    /// new data.
+    /// Reads something of a pack. A bad copy in the cache, or one that cannot be read,
+    /// does not hide a good one in the store; if that is lost, what is in the pack no
+    /// longer stands for new data.
     async fn past_cache<T, F: Future<Output = Result<T>>>(
         &self,
         pack: PackId,
         read: impl Fn() -> F,
     ) -> Result<T> {
         let result = match read().await {
-            Err(error) if error.is_corruption() && self.drop_local_copy(pack) => read().await,
+            Err(error) if error.is_of_copy() && self.drop_local_copy(pack) => read().await,
             other => other,
         };
         result.inspect_err(|error| {

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 use std::collections::HashMap;
 use std::fs::File;
-use std::io;
+use std::io::{self, Read};
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -107,8 +107,12 @@ impl PartCache {
     /// Takes up what an earlier run left; a map that cannot be read is as good as
     /// none.
     fn take_up(&self, pack: PackId, map: &Path) {
-        let flags = std::fs::read(map).unwrap_or_default();
-        let present: Vec<bool> = flags.iter().take(PARTS_MAX).map(|flag| *flag == 1).collect();
+        let mut flags = Vec::new();
+        let read = File::open(map).and_then(|f| f.take(PARTS_MAX as u64).read_to_end(&mut flags));
+        if read.is_err() {
+            flags.clear();
+        }
+        let present: Vec<bool> = flags.iter().map(|flag| *flag == 1).collect();
         self.kept_bytes.fetch_add(count(&present), Ordering::Relaxed);
         *self.parts(pack).present.write() = Some(present);
     }

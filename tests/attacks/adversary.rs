@@ -131,6 +131,8 @@ pub(crate) struct Insider {
     pub(crate) chain: Vec<MembershipRecord>,
     pub(crate) keys: EpochKeys,
     pub(crate) kinds: BTreeMap<ObjectName, Kind>,
+    /// What each sealed object was opened as.
+    pub(crate) contexts: BTreeMap<ObjectName, Context>,
     /// Names of packs by their ids.
     pub(crate) packs: BTreeMap<ObjectName, tgcryptfs::crypto::PackId>,
 }
@@ -158,8 +160,8 @@ impl Insider {
         }
         let newest = chain.last().unwrap();
         let keys = EpochKeys::new(ns, newest.epoch(), newest.epoch_secret());
-        let packs = BTreeMap::new();
-        let mut insider = Self { master, chain, keys, kinds, packs };
+        let (contexts, packs) = (BTreeMap::new(), BTreeMap::new());
+        let mut insider = Self { master, chain, keys, kinds, contexts, packs };
         insider.follow_logs(store).await;
         insider
     }
@@ -223,6 +225,7 @@ impl Insider {
         let object = store.get(name, None).await.ok()?;
         let opened = envelope::open([&self.keys], context, &object).unwrap();
         self.kinds.insert(*name, kind);
+        self.contexts.insert(*name, context.clone());
         let signed = opened.plaintext.len() - 64;
         Some(opened.plaintext[..signed].to_vec())
     }

@@ -126,23 +126,27 @@ fn s10_a_vault_of_the_attacker_with_the_same_passphrase() {
     });
 }
 
+/// A header with so many copies of the first slot, each with an id of its own, so that
+/// none opens.
+fn crowd(good: &[u8], count: usize) -> Vec<u8> {
+    let mut bytes = good[..SLOTS].to_vec();
+    bytes[COUNT] = count.min(255) as u8;
+    for number in 0..count {
+        let mut slot = good[SLOTS..][..SLOT_LEN].to_vec();
+        slot[..8].copy_from_slice(&(number as u64).to_le_bytes());
+        bytes.extend(slot);
+    }
+    bytes.extend(&good[good.len() - 32..]);
+    bytes
+}
+
 #[test]
 fn s11_lies_about_slots_cost_nothing() {
     run(async {
         let world = World::new().await;
         let good = header(&world).await;
         let slot = &good[SLOTS..][..SLOT_LEN];
-        let crowd = |count: usize| {
-            let mut bytes = good[..SLOTS].to_vec();
-            bytes[COUNT] = count.min(255) as u8;
-            for number in 0..count {
-                let mut slot = slot.to_vec();
-                slot[..8].copy_from_slice(&(number as u64).to_le_bytes());
-                bytes.extend(slot);
-            }
-            bytes.extend(&good[good.len() - 32..]);
-            bytes
-        };
+        let crowd = |count: usize| crowd(&good, count);
         let lying = |count: u8| {
             let mut bytes = good.clone();
             bytes[COUNT] = count;
@@ -164,10 +168,43 @@ fn s11_lies_about_slots_cost_nothing() {
             }
             assert!(fastest < AT_ONCE, "{} bytes took {fastest:?}", bytes.len());
         }
-        // The most slots there can be: each is tried, and none opens.
-        put_header(&world, 1, &crowd(16)).await;
-        let error = open(&world, "fresh").await.0.unwrap_err();
-        assert!(matches!(error, Error::Vault(VaultError::BadPassword)), "{error:?}");
+    });
+}
+
+/// The most slots that there can be: each is tried once and none opens. What one of them
+/// asks for is bounded for all, before the first is tried.
+#[test]
+fn s11_every_slot_costs_one_derivation_within_the_bounds() {
+    run(async {
+        let world = World::new().await;
+        let good = header(&world).await;
+        let mut fastest = [Duration::MAX; 2];
+        // By turns, so that whatever else runs here slows both.
+        for _ in 0..4 {
+            for (count, fastest) in [1, 16].into_iter().zip(&mut fastest) {
+                put_header(&world, 1, &crowd(&good, count)).await;
+                let (result, took) = open(&world, "fresh").await;
+                let error = result.unwrap_err();
+                assert!(matches!(error, Error::Vault(VaultError::BadPassword)), "{error:?}");
+                *fastest = (*fastest).min(took);
+            }
+        }
+        let ratio = fastest[1].as_secs_f64() / fastest[0].as_secs_f64();
+        assert!((6.0..40.0).contains(&ratio), "sixteen slots take {ratio} times as long");
+        // The last one asks for too much: nothing is derived for the others either.
+        let mut bytes = crowd(&good, 16);
+        let parameters: Vec<u8> =
+            [(1_u32 << 20) + 1, 16, 16].iter().flat_map(|value| value.to_le_bytes()).collect();
+        bytes[SLOTS + 15 * SLOT_LEN + PARAMETERS..][..12].copy_from_slice(&parameters);
+        put_header(&world, 1, &bytes).await;
+        let mut fastest = Duration::MAX;
+        for _ in 0..5 {
+            let (result, took) = open(&world, "fresh").await;
+            let error = result.unwrap_err();
+            assert!(matches!(error, Error::Vault(VaultError::KdfOutOfBounds(_))), "{error:?}");
+            fastest = fastest.min(took);
+        }
+        assert!(fastest < AT_ONCE, "{fastest:?}");
     });
 }
 

@@ -1,18 +1,21 @@
 //! S20: a store that knows the files, and looks for them in what it was given.
 
-use super::adversary::{Kind, Recorder, Sample, add_key_file, world_on};
+use super::adversary::{Insider, Kind, Recorder, Sample, add_key_file, world_on};
 use super::chance::{chance_max, chi_squared};
 use super::secrets::Secrets;
 use super::vault::{World, cx, name, noise, read, remove, run, write};
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use tgcryptfs::crypto::envelope::padme;
 use tgcryptfs::engine::Engine;
 use tgcryptfs::store::ObjectName;
 use vfs::Stability::{Buffered, Journaled};
-use vfs::{Ino, Make, SetAttr, Vfs, XattrMode};
+use vfs::{IfExists, Ino, Make, SetAttr, Vfs, XattrMode};
 
 const BLOCK: usize = super::adversary::BLOCK;
+
+/// Entries of one directory: a number that nothing else has.
+const RECORDS: usize = 1237;
 
 /// Names, words and contents that a known tree has.
 struct Known {
@@ -34,7 +37,7 @@ impl Known {
         let files = files.map(|(name, data)| (name.to_owned(), data)).into();
         let more =
             ["Arztbriefe-Onkologie", "shortcut-to-film", "user.classification", "top-secret"];
-        let words = ["Okonkwo", "merger closes", "Thursday. Tell"];
+        let words = ["Okonkwo", "merger closes", "Thursday. Tell", "Patientenakte"];
         let names = more.into_iter().chain(words).map(str::to_owned).collect();
         Self { names, files }
     }
@@ -47,11 +50,20 @@ impl Known {
         names.fold(secrets, |secrets, name| secrets.text(name))
     }
 
-    /// How long each file is, and how many there are, as numbers of eight bytes. Only
-    /// among bytes that are all random nobody finds such by chance.
+    /// How long each file is, how many entries each directory has, and how many inodes
+    /// there are.
+    fn counts(&self) -> Vec<u64> {
+        let mut counts: Vec<u64> = self.files.values().map(|data| data.len() as u64).collect();
+        // Two directories beside the files; the root and a link are inodes, too.
+        let in_root = self.files.len() + 2;
+        counts.extend([RECORDS, in_root, 2 + in_root + RECORDS].map(|count| count as u64));
+        counts
+    }
+
+    /// All of them as numbers of eight bytes. Only among bytes that are all random nobody
+    /// finds such by chance.
     fn numbers(&self) -> Secrets {
-        let lens = self.files.values().map(|data| data.len() as u64);
-        lens.chain([self.files.len() as u64]).fold(Secrets::default(), Secrets::number)
+        self.counts().into_iter().fold(Secrets::default(), Secrets::number)
     }
 
     async fn write(&self, engine: &Engine) {
@@ -64,6 +76,13 @@ impl Known {
         let target = Make::Symlink { target: b"../leaked-film.mkv" };
         let ino = dir.entry.attr.ino;
         engine.make(cx(), ino, name("shortcut-to-film"), target, &attr).await.unwrap();
+        let dir = Make::Directory;
+        let dir = engine.make(cx(), Ino::ROOT, name("records"), dir, &attr).await.unwrap();
+        for number in 0..RECORDS {
+            let (dir, file) = (dir.entry.attr.ino, format!("Patientenakte-{number}"));
+            let made = engine.create(cx(), dir, name(&file), &attr, IfExists::Fail, None).await;
+            made.unwrap();
+        }
         let (attribute, value) = (b"user.classification", Some("top-secret".into()));
         engine.set_xattr(cx(), ino, attribute, value, XattrMode::Either).await.unwrap();
     }
@@ -115,42 +134,93 @@ fn s20_the_store_never_receives_a_name_a_word_or_a_hash() {
     });
 }
 
+/// The counts that are in what a store received besides headers and packs, in four bytes
+/// or in digits.
+async fn short_numbers_in(recorder: &Recorder) -> BTreeSet<u64> {
+    let insider = Insider::look_into(recorder).await;
+    let mut spellings: HashMap<[u8; 4], Vec<(Vec<u8>, u64)>> = HashMap::new();
+    for count in Known::new().counts() {
+        let short = count as u32;
+        let digits = count.to_string().into_bytes();
+        for spelling in [short.to_le_bytes().to_vec(), short.to_be_bytes().to_vec(), digits] {
+            // What is shorter is everywhere.
+            if let Some(first) = spelling.first_chunk() {
+                spellings.entry(*first).or_default().push((spelling, count));
+            }
+        }
+    }
+    let mut found = BTreeSet::new();
+    for (object, body) in recorder.everything() {
+        let kind = insider.kinds.get(&object);
+        if matches!(kind, Some(Kind::Header | Kind::NodePack | Kind::DataPack)) {
+            continue;
+        }
+        for (at, window) in body.windows(4).enumerate() {
+            let window: [u8; 4] = window.try_into().unwrap();
+            let here = spellings.get(&window).into_iter().flatten();
+            let here = here.filter(|(spelling, _)| body[at..].starts_with(spelling));
+            found.extend(here.map(|(_, count)| *count));
+        }
+    }
+    found
+}
+
+/// One in some thousand vaults has one of them by chance, and none of millions has the
+/// same one as another.
+#[test]
+fn s20_counts_are_in_no_object_in_four_bytes_or_digits() {
+    run(async {
+        let ((_, one), (_, other)) = (known_vault().await, known_vault().await);
+        let (one, other) = (short_numbers_in(&one).await, short_numbers_in(&other).await);
+        let in_both: Vec<_> = one.intersection(&other).collect();
+        assert!(in_both.is_empty(), "{in_both:?}");
+    });
+}
+
 /// Every length that the format has but the header's.
-fn is_padded(len: usize, kind: Kind) -> bool {
+fn is_padded(len: usize, kind: Option<Kind>) -> bool {
     let sealed = |len: usize| len >= 1024 + 92 && padme(len - 92) == len - 92;
     match kind {
-        Kind::Header => len <= 4096,
-        Kind::NodePack | Kind::DataPack => padme(len) == len,
-        Kind::Membership => {
+        Some(Kind::Header) => len <= 4096,
+        Some(Kind::NodePack | Kind::DataPack) => padme(len) == len,
+        Some(Kind::Membership) => {
             (1..=16).any(|steps| len.checked_sub(32 + 124 + steps * 1280).is_some_and(sealed))
         }
-        _ => sealed(len),
+        Some(_) => sealed(len),
+        // Removed since; membership records never are.
+        None => padme(len) == len || sealed(len),
     }
 }
 
+/// Everything that a store ever received, also what was removed since.
 #[test]
 fn s20_lengths_come_from_the_padded_set_and_bytes_are_uniform() {
     let sample = run(Sample::new());
-    let mut pooled = [0; 256];
-    for (object, body) in &sample.objects {
-        let kind = sample.kind(object);
-        assert!(is_padded(body.len(), kind), "{kind:?} of {} bytes", body.len());
-        if kind == Kind::Header {
-            continue;
+    let (_, known) = run(known_vault());
+    for recorder in [&sample.recorder, &known] {
+        let kinds = run(Insider::look_into(&**recorder)).kinds;
+        let mut pooled = [0; 256];
+        for (object, body) in recorder.everything() {
+            let kind = kinds.get(&object).copied();
+            if object.vault_generation().is_some() {
+                assert!(is_padded(body.len(), Some(Kind::Header)), "a header");
+                continue;
+            }
+            assert!(is_padded(body.len(), kind), "{kind:?} of {} bytes", body.len());
+            let mut counts = [0; 256];
+            for byte in &body {
+                counts[usize::from(*byte)] += 1;
+                pooled[usize::from(*byte)] += 1;
+            }
+            let found = chi_squared(&counts);
+            assert!(found < chance_max(256), "{kind:?} {object}: {found}");
+            // Nor does it compress.
+            let packed = zstd::bulk::compress(&body, 19).unwrap();
+            assert!(packed.len() >= body.len(), "{kind:?} {object} has structure");
         }
-        let mut counts = [0; 256];
-        for byte in body {
-            counts[usize::from(*byte)] += 1;
-            pooled[usize::from(*byte)] += 1;
-        }
-        let found = chi_squared(&counts);
-        assert!(found < chance_max(256), "{kind:?} {object}: {found}");
-        // Nor does it compress.
-        let packed = zstd::bulk::compress(body, 19).unwrap();
-        assert!(packed.len() >= body.len(), "{kind:?} {object} has structure");
+        let found = chi_squared(&pooled);
+        assert!(found < chance_max(256), "all objects together: {found}");
     }
-    let found = chi_squared(&pooled);
-    assert!(found < chance_max(256), "all objects together: {found}");
 }
 
 /// Names of a long history: every digit, and every pair of neighbours, as chance has it.
@@ -190,6 +260,21 @@ fn s20_names_are_uniform() {
     });
 }
 
+/// What a header has that is random or follows from what is: ids, the owner's key, of
+/// each slot its id, salt, commitment, nonce, ciphertext and tag, and the MAC
+/// (`docs/FORMAT.md` §3).
+fn random_fields(header: &[u8]) -> Vec<Vec<u8>> {
+    let (slots, mac) = header[66..].split_last_chunk::<32>().unwrap();
+    assert_eq!(slots.len(), usize::from(header[65]) * 160);
+    let mut fields = vec![&header[9..25], &header[33..65], &mac[..]];
+    for slot in slots.chunks(160) {
+        let places = [0..8, 22..38, 46..78, 78..90, 90..122, 122..138];
+        fields.extend(places.map(|place| &slot[place]));
+    }
+    fields.into_iter().map(<[u8]>::to_vec).collect()
+}
+
+/// The same tree under the same passphrase and key file.
 #[test]
 fn s20_two_vaults_with_the_same_files_share_nothing() {
     run(async {
@@ -205,6 +290,14 @@ fn s20_two_vaults_with_the_same_files_share_nothing() {
             assert!(!names.contains(&name), "{name} is in both");
             assert!(!body.windows(16).any(|window| windows.contains(window)), "{name}");
         }
+        let fields_of = |recorder: &Recorder| {
+            let headers = recorder.everything().into_iter().filter(|object| !is_secret(object));
+            headers.flat_map(|(_, header)| random_fields(&header)).collect::<HashSet<_>>()
+        };
+        let (one, other) = (fields_of(&one), fields_of(&other));
+        // Vault, owner, two MACs; passphrase, recovery code and key file with six fields each.
+        assert_eq!((one.len(), other.len()), (22, 22));
+        assert!(one.is_disjoint(&other), "{:?}", one.intersection(&other));
     });
 }
 

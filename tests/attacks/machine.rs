@@ -2,7 +2,7 @@
 //! memory, its core dumps, what it prints.
 
 use super::program::{Machine, PROGRAM, World, is_root, noise, processes_below, text, wait_until};
-use super::secrets::Secrets;
+use super::secrets::{Secrets, files_below};
 use rustix::process::{Pid, Signal, kill_process};
 use std::ffi::OsStr;
 use std::fs;
@@ -10,18 +10,22 @@ use std::io::Read;
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use tgcryptfs::crypto::aead::AeadKey;
+use tgcryptfs::crypto::{Key32, MasterKey, SigningKey, kdf};
 use tgcryptfs::engine::unlock;
 use tgcryptfs::vault::{Credential, MembershipRecord, Passphrase, VaultHeader};
 
 const PASSWORD: &str = "correct horse battery";
+/// Bytes of a block if nobody says otherwise.
+const BLOCK: usize = 128 << 10;
 const NAME: &str = "Steuererklärung-2031.ods";
 
 /// What must not be found on a machine.
 fn secrets(recovery: &str) -> Secrets {
     let texts = [PASSWORD, NAME, "Onkologie-Befunde", "shortcut-target", recovery];
     let secrets = texts.into_iter().fold(Secrets::default(), Secrets::text);
-    secrets.content(&noise(300_000, 1), 65_536, NAME).content(&noise(2000, 2), 65_536, "small")
+    secrets.content(&noise(300_000, 1), BLOCK, NAME).content(&noise(2000, 2), BLOCK, "small")
 }
 
 /// Makes a vault; gives its recovery code.
@@ -55,28 +59,58 @@ fn s31_nothing_is_left_on_the_disk() {
         fs::File::open(&path).unwrap().sync_all().unwrap();
     }
     machine.kill();
+    let with_keys = |secrets: Secrets| {
+        let keys = keys_for_the_disk(&world, &machine);
+        keys.iter().fold(secrets, |secrets, (what, key)| secrets.key(key, what))
+    };
+    let secrets = with_keys(secrets);
     let left = secrets.are_not_below(&machine.home) + secrets.are_not_below(&world.store());
     assert!(left > 700_000, "{left}");
     // And once more after an orderly end, with what a check says in the log.
     let mount = machine.mount_with("mount", &["-vv"]);
     machine.fsck();
     machine.unmount(&mount);
+    // The database has been opened again, with a key of its own.
+    let secrets = with_keys(secrets);
     secrets.are_not_below(&machine.home);
     secrets.are_not_below(&world.store());
 }
 
-/// A mount in the foreground, in a shell that allows core dumps.
-fn in_the_foreground(machine: &Machine<'_>, point: &Path, cwd: &Path) -> Child {
+/// What runs a program in a shell that allows core dumps.
+fn allowed_to_dump(program: &str, arguments: &[&str], cwd: &Path) -> Command {
     let allow = "ulimit -c unlimited 2>/dev/null; exec \"$0\" \"$@\"";
     let mut command = Command::new("sh");
-    command.args(["-c", allow, PROGRAM, "mount", "-f", text(point)]).current_dir(cwd).env_clear();
-    command.env("HOME", &machine.home).env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+    command.args(["-c", allow, program]).args(arguments).current_dir(cwd).env_clear();
+    command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").stdin(Stdio::null());
+    command
+}
+
+/// A mount in the foreground, where core dumps are allowed.
+fn in_the_foreground(machine: &Machine<'_>, point: &Path, cwd: &Path) -> Child {
+    let mut command = allowed_to_dump(PROGRAM, &["mount", "-f", text(point)], cwd);
+    command.env("HOME", &machine.home);
     command.env("TGCRYPTFS_PASSWORD_FILE", machine.world.password());
-    command.env("TGCRYPTFS_STORE", machine.url()).stdin(Stdio::null()).stdout(Stdio::piped());
+    command.env("TGCRYPTFS_STORE", machine.url()).stdout(Stdio::piped());
     let mut child = command.spawn().unwrap();
     let mut said = [0];
     child.stdout.as_mut().unwrap().read_exact(&mut said).expect("it says that it is mounted");
     child
+}
+
+/// How large a process's core dump may be, as Linux says it; only root may look at one
+/// that hides from its own user.
+fn core_limits(pid: u32) -> Option<[String; 2]> {
+    let limits = fs::read_to_string(format!("/proc/{pid}/limits")).ok()?;
+    let line = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
+    let fields: Vec<_> = line.split_whitespace().collect();
+    Some([fields[4].to_owned(), fields[5].to_owned()])
+}
+
+fn abort(mut child: Child) -> ExitStatus {
+    kill_process(Pid::from_raw(child.id() as i32).unwrap(), Signal::ABORT).unwrap();
+    let status = child.wait().unwrap();
+    assert_eq!(status.signal(), Some(Signal::ABORT.as_raw()));
+    status
 }
 
 #[test]
@@ -84,21 +118,28 @@ fn s31_no_core_is_dumped() {
     let world = World::new();
     let machine = world.first_machine();
     let (point, cwd) = (world.dir("mount"), world.dir("cwd"));
-    let mut child = in_the_foreground(&machine, &point, &cwd);
+    let child = in_the_foreground(&machine, &point, &cwd);
     fs::write(point.join(NAME), noise(2000, 2)).unwrap();
-    let pid = child.id();
-    let limits = fs::read_to_string(format!("/proc/{pid}/limits"));
-    // Only root may look: the process hides from its own user.
-    if let Ok(limits) = limits {
-        let line = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
-        let fields: Vec<_> = line.split_whitespace().collect();
-        assert_eq!(fields[4..6], ["0", "0"], "{line}");
+    if let Some(limits) = core_limits(child.id()) {
+        assert_eq!(limits, ["0", "0"]);
     }
-    kill_process(Pid::from_raw(pid as i32).unwrap(), Signal::ABORT).unwrap();
-    let status = child.wait().unwrap();
-    assert_eq!(status.signal(), Some(Signal::ABORT.as_raw()));
-    assert!(!status.core_dumped());
+    assert!(!abort(child).core_dumped());
     assert_eq!(fs::read_dir(&cwd).unwrap().count(), 0);
+    // Whatever does nothing against it is dumped, where the machine dumps at all.
+    let mut other = allowed_to_dump("sleep", &["60"], &world.dir("other"));
+    let other = other.spawn().unwrap();
+    let comm = format!("/proc/{}/comm", other.id());
+    wait_until("the shell to be replaced", || fs::read(&comm).unwrap() == b"sleep\n");
+    let limits = core_limits(other.id()).unwrap();
+    let is_dumped = abort(other).core_dumped();
+    let pattern = fs::read_to_string("/proc/sys/kernel/core_pattern").unwrap_or_default();
+    println!("beside it: limits {limits:?}, dumped {is_dumped}, core_pattern {pattern:?}");
+    if limits[1] != "0" {
+        assert_ne!(limits[0], "0");
+        // A name, not a program that may want nothing.
+        let is_file = pattern.starts_with(|first: char| first.is_ascii_alphanumeric());
+        assert!(is_dumped || !is_file, "nothing is dumped here: this shows nothing");
+    }
 }
 
 /// What is in a process's memory, and whether a core dump would have it.
@@ -154,8 +195,8 @@ fn written(memory: &fs::File, range: std::ops::Range<u64>) -> Vec<Vec<u8>> {
     stretches
 }
 
-/// Keys of the vault, as whoever has the password can derive them.
-fn keys_of(world: &World) -> Vec<(&'static str, [u8; 32])> {
+/// What opens the vault, and the record that says who is in it.
+fn opened(world: &World) -> (MasterKey, MembershipRecord) {
     let header = VaultHeader::parse(&fs::read(world.store().join("vault.1")).unwrap()).unwrap();
     let password = Credential::Passphrase(Passphrase::new(PASSWORD).unwrap());
     let master = unlock(&header, &password).unwrap();
@@ -163,6 +204,61 @@ fn keys_of(world: &World) -> Vec<(&'static str, [u8; 32])> {
     let name = tgcryptfs::crypto::names::membership(&master.membership_name_key(ns), ns, 0);
     let object = fs::read(world.store().join(&name[..2]).join(&name)).unwrap();
     let record = MembershipRecord::open_first(&master, 0, &object).unwrap();
+    (master, record)
+}
+
+/// The keys that lie sealed on a machine's disk, and those by which it is sealed, with
+/// all others.
+fn keys_for_the_disk(world: &World, machine: &Machine<'_>) -> Vec<(&'static str, [u8; 32])> {
+    let (master, record) = opened(world);
+    let (ns, epoch) = (record.namespace(), record.epoch_keys());
+    let member = &record.body().members[0];
+    let machine_key = master.machine_key(member.machine);
+    let mut keys = keys_of(world);
+    keys.extend([
+        ("master", *master.bytes().expose()),
+        ("owner's box", *master.owner_box_secret().expose()),
+        ("names of records", *master.membership_name_key(ns).expose()),
+        ("wraps", *master.epoch_wrap_key(ns, record.epoch()).expose()),
+        ("handles", *master.nfs_handle_key(member.machine, ns).expose()),
+    ]);
+    for block in noise(300_000, 1).chunks(BLOCK).chain([&noise(2000, 2)[..]]) {
+        let id = record.namespace_keys().block_id(block);
+        keys.push(("a block's", *epoch.block_key(&id).expose()));
+    }
+    let in_home = |name: &str| {
+        let files = files_below(&machine.home);
+        files.into_iter().find(|path| path.file_name() == Some(OsStr::new(name)))
+    };
+    // Behind magic, version, vault and machine.
+    let sealed = fs::read(in_home("machine").unwrap()).unwrap();
+    let aad = [&b"tgcryptfs/v1/identity"[..], &member.machine.0].concat();
+    let seeds = AeadKey::new(&machine_key).open_copy(&aad, &sealed[41..]).unwrap();
+    let [signing, own_box] = [&seeds[..32], &seeds[32..]].map(|s| <[u8; 32]>::try_from(s).unwrap());
+    let public = *SigningKey::from_seed(Key32::copy_of(&signing)).public();
+    assert_eq!(public, member.signing_key);
+    keys.extend([("the machine's signature", signing), ("the machine's box", own_box)]);
+    // Looked at in a copy, since whoever opens a database changes it.
+    let copy = world.dir("rows").join("state.db");
+    for suffix in ["", "-wal"] {
+        if let Some(path) = in_home(&format!("state.db{suffix}")) {
+            fs::copy(path, format!("{}{suffix}", copy.display())).unwrap();
+        }
+    }
+    let db = rusqlite::Connection::open(copy).unwrap();
+    let mut salts = db.prepare("SELECT salt FROM session").unwrap();
+    let salts = salts.query_map([], |row| row.get::<_, Vec<u8>>(0)).unwrap().map(Result::unwrap);
+    let prk = kdf::extract(b"tgcryptfs/v1/database", machine_key.expose());
+    let rows = salts.map(|salt| *kdf::derive(&prk, "database-session", &[&salt[..]]).expose());
+    let before = keys.len();
+    keys.extend(rows.map(|key| ("rows", key)));
+    assert!(keys.len() > before);
+    keys
+}
+
+/// Keys of the vault, as whoever has the password can derive them.
+fn keys_of(world: &World) -> Vec<(&'static str, [u8; 32])> {
+    let (master, record) = opened(world);
     let (epoch, fixed) = (record.epoch_keys(), record.namespace_keys());
     let machine = record.body().members[0].machine;
     vec![
@@ -262,7 +358,7 @@ fn assert_harmless(what: &str, output: &str) {
 }
 
 fn logs_of(machine: &Machine<'_>) -> String {
-    let logs = super::secrets::files_below(&machine.home);
+    let logs = files_below(&machine.home);
     let logs = logs.into_iter().filter(|path| path.file_name() == Some(OsStr::new("log")));
     logs.map(|path| fs::read_to_string(path).unwrap()).collect()
 }

@@ -34,6 +34,16 @@ impl Secrets {
             self.spell(&spelling, text);
         }
         self.encoded(bytes, text);
+        self.hashed(bytes, text);
+        self
+    }
+
+    /// A key, and each half of it.
+    pub(crate) fn key(mut self, key: &[u8; 32], what: &str) -> Self {
+        for half in key.chunks(WINDOW) {
+            self.spell(half, what);
+            self.encoded(half, what);
+        }
         self
     }
 
@@ -42,6 +52,18 @@ impl Secrets {
         self.spell(&number.to_le_bytes(), &format!("the number {number}"));
         self.spell(&number.to_be_bytes(), &format!("the number {number}"));
         self
+    }
+
+    /// Hashes that others can compute.
+    fn hashed(&mut self, bytes: &[u8], what: &str) {
+        let hashes = [&SHA1_FOR_LEGACY_USE_ONLY, &SHA256, &SHA512];
+        let hashes = hashes.map(|kind| digest(kind, bytes).as_ref().to_vec());
+        let blake = blake3::hash(bytes).as_bytes().to_vec();
+        for hash in hashes.into_iter().chain([blake]) {
+            // A prefix, as object names would hold it.
+            self.spell(&hash[..WINDOW], &format!("a hash of {what}"));
+            self.encoded(&hash[..WINDOW], &format!("a hash of {what}"));
+        }
     }
 
     /// Bytes, as they are and in hexadecimal and base 64.
@@ -71,14 +93,7 @@ impl Secrets {
             }
         }
         for part in std::iter::once(content).chain(content.chunks(block)) {
-            let hashes = [&SHA1_FOR_LEGACY_USE_ONLY, &SHA256, &SHA512];
-            let hashes = hashes.map(|kind| digest(kind, part).as_ref().to_vec());
-            let blake = blake3::hash(part).as_bytes().to_vec();
-            for hash in hashes.into_iter().chain([blake]) {
-                // A prefix, as object names would hold it.
-                self.spell(&hash[..WINDOW], &format!("a hash of {what}"));
-                self.encoded(&hash[..WINDOW], &format!("a hash of {what}"));
-            }
+            self.hashed(part, what);
         }
         self
     }
@@ -146,6 +161,9 @@ fn base64(bytes: &[u8]) -> String {
 fn what_is_looked_for_is_found() {
     let content = super::vault::noise(100_000, 5);
     let secrets = Secrets::default().text("Kontoauszug").content(&content, 4096, "a file");
+    let key: [u8; 32] = super::vault::noise(32, 7).try_into().unwrap();
+    let secrets = secrets.key(&key, "a key");
+    let key_hex: String = key[16..].iter().map(|byte| format!("{byte:02X}")).collect();
     let hidden = |bytes: &[u8]| {
         let around = super::vault::noise(50, 6);
         secrets.found_in(&[&around[..], bytes, &around].concat()).is_some()
@@ -162,6 +180,10 @@ fn what_is_looked_for_is_found() {
         &content[5001..5017],
         &sha,
         sha_hex.as_bytes(),
+        &blake3::hash(b"Kontoauszug").as_bytes()[..],
+        &key,
+        key_hex.as_bytes(),
+        base64(&key).as_bytes(),
     ] {
         assert!(hidden(found), "{found:?}");
     }

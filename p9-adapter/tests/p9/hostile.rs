@@ -5,7 +5,7 @@ use crate::p9::support::{MSIZE, ROOT, Served, model};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use std::sync::Arc;
-use tgcryptfs_p9::{Export, fuzz};
+use tgcryptfs_p9::{Export, fuzz, fuzz_stream};
 
 /// Whether the server still serves others.
 fn is_alive(served: &Served) {
@@ -171,6 +171,8 @@ fn any_session_is_answered() {
                 input.extend(framed(*kind, fields));
             }
             let answers = fuzz(Arc::new(model()), Export::default(), &input);
+            let streamed = fuzz_stream(Arc::new(model()), Export::default(), &input, 100);
+            prop_assert!(streamed == answers, "a stream is cut otherwise");
             // One each, if none was a new version that asks for more than fits.
             let mut rest = &answers[..];
             let mut count = 0;

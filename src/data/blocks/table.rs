@@ -178,7 +178,12 @@ impl PackTable {
             match id.and_then(|id| self.packs.get_mut(&id)) {
                 Some(known) => known.local = local,
                 // Begun after the last commit of a run that was killed.
-                None => std::fs::remove_file(entry.path()).map_err(error)?,
+                None => match std::fs::remove_file(entry.path()) {
+                    Err(source) if local == Local::Cached => {
+                        log::warn!("{} cannot be removed: {source}", entry.path().display());
+                    }
+                    removed => removed.map_err(error)?,
+                },
             }
         }
         Ok(())
@@ -410,7 +415,8 @@ impl PackTable {
         }
     }
 
-    /// Removes the local copy of a pack that the store has too.
+    /// Lets go of the local copy of a pack that the store has too; says whether there
+    /// was one. A file that cannot be removed is not read again by this process.
     pub(super) fn evict(&mut self, pack: PackId) -> bool {
         let path = self.cached_path(pack);
         let Some(known) = self.packs.get_mut(&pack) else { return false };
@@ -419,7 +425,8 @@ impl PackTable {
         }
         known.local = Local::No;
         known.file = None;
-        std::fs::remove_file(path).is_ok()
+        let _ = std::fs::remove_file(path);
+        true
     }
 
     /// Evicts packs, those not used the longest first, until at most

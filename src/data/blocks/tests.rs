@@ -1,5 +1,7 @@
 //! Packs through commits, crashes, failed syncs and lost objects.
 
+mod cache;
+
 use super::*;
 use crate::crypto::secret::Key32;
 use crate::crypto::{EpochKeys, EpochSecret};
@@ -61,11 +63,12 @@ struct Machine {
     db: Db,
     dir: tempfile::TempDir,
     store: Arc<Remote>,
+    pack_size_max: u64,
 }
 
 const PACK_SIZE_MAX: u64 = 200_000;
 
-fn open(dir: &Path, store: &Arc<Remote>) -> Result<(Blocks, Db)> {
+fn open(dir: &Path, store: &Arc<Remote>, pack_size_max: u64) -> Result<(Blocks, Db)> {
     let (namespace, env) = (NamespaceId([1; 16]), Env::real());
     let secret = EpochSecret::new(Key32::copy_of(&[2; 32]));
     let epoch = EpochKeys::new(namespace, Epoch(0), &secret);
@@ -76,7 +79,7 @@ fn open(dir: &Path, store: &Arc<Remote>) -> Result<(Blocks, Db)> {
         cache_dir: dir.join("cache"),
         cache_size_max: 1 << 30,
         memory_max: 1 << 20,
-        pack_size_max: PACK_SIZE_MAX,
+        pack_size_max,
         compression: Compression::None,
         dedup: true,
     };
@@ -87,9 +90,13 @@ fn open(dir: &Path, store: &Arc<Remote>) -> Result<(Blocks, Db)> {
 
 impl Machine {
     fn new() -> Self {
+        Self::with_packs_of(PACK_SIZE_MAX)
+    }
+
+    fn with_packs_of(pack_size_max: u64) -> Self {
         let (dir, store) = (tempfile::tempdir().unwrap(), Arc::new(Remote::default()));
-        let (blocks, db) = open(dir.path(), &store).unwrap();
-        Self { blocks, db, dir, store }
+        let (blocks, db) = open(dir.path(), &store, pack_size_max).unwrap();
+        Self { blocks, db, dir, store, pack_size_max }
     }
 
     fn add(&self, seed: u8) -> BlockId {
@@ -131,10 +138,10 @@ impl Machine {
 
     /// What a crash leaves: files and database as they are.
     fn crash(self) -> Self {
-        let Self { blocks, db, dir, store } = self;
+        let Self { blocks, db, dir, store, pack_size_max } = self;
         drop((blocks, db));
-        let (blocks, db) = open(dir.path(), &store).unwrap();
-        Self { blocks, db, dir, store }
+        let (blocks, db) = open(dir.path(), &store, pack_size_max).unwrap();
+        Self { blocks, db, dir, store, pack_size_max }
     }
 
     async fn has(&self, id: BlockId, seed: u8) -> bool {
@@ -267,7 +274,7 @@ fn what_lies_in_the_cache_can_go_and_what_is_unsent_is_missed() {
         machine.add(2);
         machine.commit();
         std::fs::remove_dir_all(machine.dir.path().join("unsent")).unwrap();
-        let error = open(machine.dir.path(), &machine.store).unwrap_err();
+        let error = open(machine.dir.path(), &machine.store, PACK_SIZE_MAX).unwrap_err();
         assert!(matches!(error, Error::UnsentLost { packs: 2, .. }), "{error}");
     });
 }

@@ -190,7 +190,7 @@ fn s11_lying_slot_counts_are_refused() {
 }
 
 #[test]
-fn s11_unlocking_tries_one_slot() {
+fn s11_only_the_named_slot_or_the_first_of_its_kind_is_tried() {
     let (header, master) = vault();
     let header = header.add_slot(&env(), master, &key_file(7), Argon2Params::FLOOR).unwrap();
     // The second key file's slot would open, but only the first is tried.
