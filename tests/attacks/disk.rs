@@ -10,7 +10,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tgcryptfs::engine::{Engine, Silent};
-use tgcryptfs::store::{ErrorKind as StoreError, Fault, FaultOp, FaultRule, FaultStore, MemoryStore};
+use tgcryptfs::store::{
+    ErrorKind as StoreError, Fault, FaultOp, FaultRule, FaultStore, MemoryStore,
+};
 use vfs::Stability::{Buffered, Journaled};
 use vfs::{ErrorKind, IfExists, Ino, Make, OpenFlags, SetAttr, Vfs};
 
@@ -264,7 +266,7 @@ fn an_entry_that_leads_nowhere_is_named() {
         let world = World::new().await;
         let engine = world.open("a").await;
         let attr = SetAttr::default();
-        let made = super::vault::name("left\u{1b}alone");
+        let made = name("left\u{1b}alone");
         let made = engine.make(cx(), Ino::ROOT, made, Make::Directory, &attr).await.unwrap();
         engine.close().await.unwrap();
         drop(engine);

@@ -102,15 +102,15 @@ fn s01_every_byte_of_every_sealed_object_is_authenticated() {
         n => insider.chain[n - 1].open_next(master, body).is_ok(),
     };
     let opens = |name: &ObjectName, body: &[u8]| match sample.kind(name) {
-        Kind::Header => VaultHeader::parse(body)
+        Header => VaultHeader::parse(body)
             .and_then(|header| unlock(&header, &key_file(), None).map(drop))
             .is_ok(),
-        Kind::Membership => {
+        Membership => {
             let mut numbers = 0..insider.chain.len();
             let n = numbers.find(|n| object_name(&record_name(*n as u64)) == *name).unwrap();
             opens_as_record(n, body)
         }
-        Kind::Incarnation | Kind::Segment | Kind::Head | Kind::Checkpoint => {
+        Incarnation | Segment | Head | Checkpoint => {
             envelope::open(keys, &insider.contexts[name], body).is_ok()
         }
         Kind::NodePack | Kind::DataPack => unreachable!("packs have parts"),

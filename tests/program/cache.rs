@@ -3,7 +3,7 @@
 //! the disk: what is read is right, what is written is uploaded, and the cache is used
 //! again when its disk works.
 
-use super::disk::{Disk, Fault, Image};
+use super::disk::{Disk, Fault, Image, Of};
 use super::support;
 use super::vault::{World, cx, name, noise, read, remove, run, write};
 use async_trait::async_trait;
@@ -99,7 +99,7 @@ impl Setting {
     async fn run(&mut self, error: Errno, changes: Range<u64>) -> u64 {
         let what = format!("{error:?} at changes {changes:?}");
         drop(std::fs::remove_dir_all(self.point.join("cache")));
-        self.disk.fail(Some(Fault { changes, is_of_syncs: false, error }));
+        self.disk.fail(Some(Fault { changes, of: Of::Changes, error }));
         let engine = match self.open().await {
             Ok(engine) => engine,
             // Its directories cannot be made: that is said, and nothing else is done.

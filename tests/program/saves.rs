@@ -281,9 +281,8 @@ fn crash_behind_commits(settings: &[&str]) {
     let dir = mount.join("repository");
     fs::create_dir(&dir).unwrap();
     let home = world.path("");
-    let git = |arguments: &[&str]| {
-        git(&home, &dir, &[settings, arguments].concat()).trim().to_owned()
-    };
+    let git =
+        |arguments: &[&str]| git(&home, &dir, &[settings, arguments].concat()).trim().to_owned();
     git(&["init", "--quiet"]);
     // Which keeps everything that was done so far.
     File::open(&dir).unwrap().sync_all().unwrap();

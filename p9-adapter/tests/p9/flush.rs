@@ -92,11 +92,9 @@ fn what_is_flushed_is_cancelled_and_not_answered() {
     let named = client.walked(ROOT, &["f"]).unwrap();
     let truncates_not = Put::default().u32(named).u32(O_RDONLY);
     let read = Put::default().u32(fid).u64(0).u32(4);
-    for (method, kind, put) in [
-        ("sync", T_FSYNC, sync(fid)),
-        ("read", T_READ, read),
-        ("open", T_LOPEN, truncates_not),
-    ] {
+    for (method, kind, put) in
+        [("sync", T_FSYNC, sync(fid)), ("read", T_READ, read), ("open", T_LOPEN, truncates_not)]
+    {
         served.probe.shut(method);
         client.send(10, kind, &put);
         flush(&mut client, 11, 10);
@@ -121,11 +119,9 @@ fn what_changes_something_is_done_and_answered_though_it_is_flushed() {
     let write = Put::default().u32(fid).u64(0).u32(4).bytes(b"data");
     let mkdir = Put::default().u32(ROOT).s("d").u32(0o755).u32(0);
     let truncate = Put::default().u32(other).u32(O_RDWR | O_TRUNC);
-    for (method, kind, put) in [
-        ("write", T_WRITE, write),
-        ("make", T_MKDIR, mkdir),
-        ("open", T_LOPEN, truncate),
-    ] {
+    for (method, kind, put) in
+        [("write", T_WRITE, write), ("make", T_MKDIR, mkdir), ("open", T_LOPEN, truncate)]
+    {
         let before = served.probe.count(method);
         served.probe.shut(method);
         client.send(10, kind, &put);

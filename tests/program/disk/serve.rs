@@ -1,7 +1,7 @@
 //! The kernel's requests to a disk.
 
-use super::{Inside, Of};
 use super::image::{Id, Node, Step};
+use super::{Inside, Of};
 use bytes::Bytes;
 use fuser::{
     BsdFileFlags, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation,

@@ -2,8 +2,8 @@
 
 use super::{Handle, Remote, VERIFIER, entry, fail, flags_of, owner_of, range_of};
 use crate::p9::client::{
-    MSIZE, O_APPEND, O_DIRECTORY, O_RDONLY, O_WRONLY, Put, T_FSYNC, T_GETLOCK, T_READLINK, T_STATFS,
-    T_XATTRCREATE, T_XATTRWALK, Take,
+    MSIZE, O_APPEND, O_DIRECTORY, O_RDONLY, O_WRONLY, Put, T_FSYNC, T_GETLOCK, T_READLINK,
+    T_STATFS, T_XATTRCREATE, T_XATTRWALK, Take,
 };
 use bytes::Bytes;
 use std::future::{pending, poll_fn};
