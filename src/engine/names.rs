@@ -11,8 +11,9 @@ use bytes::Bytes;
 use parking_lot::MutexGuard;
 use std::sync::Arc;
 use vfs::{
-    At, Attr, Budget, Context, Cookie, Created, DirEntry, DirPage, Entry, ErrorKind, IfExists, Ino,
-    Kind, Make, Name, OpenFlags, RenameMode, Result, SetAttr, Timestamp, Validity, Wcc, rules,
+    At, Attr, Budget, Context, Cookie, Created, Cred, DirEntry, DirPage, Entry, ErrorKind,
+    IfExists, Ino, Kind, Make, Name, OpenFlags, RenameMode, Result, SetAttr, Timestamp, Validity,
+    Wcc, rules,
 };
 
 /// Entries read from the database at a time when listing.
@@ -109,7 +110,9 @@ impl Call<'_> {
     fn set_first_data(&mut self, cx: Context<'_>, ino: u64, asked: &SetAttr) -> Result<()> {
         let made = self.attr(ino)?;
         if let Some(size) = asked.size.filter(|size| *size > 0) {
-            self.set_size(cx, &made, size)?;
+            // Part of what the file begins as: no change after which its mode says less.
+            let cred = Cred::root();
+            self.set_size(Context { cred: &cred, ..cx }, &made, size)?;
         }
         if asked.atime.is_none() && asked.mtime.is_none() {
             return Ok(());

@@ -439,7 +439,7 @@ fn bomb(codec: Codec, len: usize) -> Vec<u8> {
 type Forged = (Codec, usize, usize, Vec<u8>);
 
 /// Reads a file of one block that says this of itself, in a vault of its own. A problem
-/// with it is one that a check finds too, and the only one.
+/// with it is one that a check finds too, and there is no other.
 async fn read_forged((codec, says, id_of, body): &Forged) -> vfs::Result<Vec<u8>> {
     let (world, mut traitor) = betrayed().await;
     let keys = traitor.insider.namespace_keys();
@@ -456,7 +456,7 @@ async fn read_forged((codec, says, id_of, body): &Forged) -> vfs::Result<Vec<u8>
     let (engine, _dir) = open_fresh(world.store.clone()).await.unwrap();
     let result = read(&engine, "bomb").await;
     let problems = engine.fsck(&Silent).await.unwrap().problems;
-    assert_eq!(problems.len(), usize::from(result.is_err()), "{problems:#?}");
+    assert_eq!(problems.is_empty(), result.is_ok(), "{problems:#?}");
     assert_eq!(read(&engine, "good").await.unwrap(), noise(100_000, 1));
     result
 }

@@ -115,6 +115,7 @@ impl Setting {
         self.disk.fail(None);
         check(&engine, &what).await;
         engine.close().await.unwrap();
+        drop(engine);
         // As what is left is found by the next.
         let engine = self.open().await.unwrap_or_else(|left| panic!("{what}: {left:?}"));
         check(&engine, &what).await;
