@@ -178,14 +178,9 @@ impl Engine {
                 if attr.size.is_some_and(|size| size > FILE_SIZE_MAX) {
                     return Err(ErrorKind::FileTooBig.into());
                 }
-                let fresh = Fresh { node: Node::Regular, asked: attr };
-                let ino = call.make_inode(cx, &before, owned(name), fresh)?;
-                if let IfExists::SameVerifier(verifier) = if_exists
-                    && let Some(slot) = call.state.cached_slot(ino)
-                {
-                    slot.verifier = Some(verifier);
-                }
-                ino
+                let asked = rules::with_verifier(attr, if_exists);
+                let fresh = Fresh { node: Node::Regular, asked: &asked };
+                call.make_inode(cx, &before, owned(name), fresh)?
             }
         };
         let handle = open.map(|flags| call.handle(ino, flags)).transpose()?;
@@ -348,8 +343,7 @@ impl Call<'_> {
         match if_exists {
             IfExists::Fail => return Err(ErrorKind::Exists.into()),
             IfExists::SameVerifier(verifier) => {
-                let slot = self.state.slot(ino).map_err(told)?.ok_or(ErrorKind::Stale)?;
-                if slot.verifier != Some(verifier) {
+                if !rules::has_verifier(found, verifier) {
                     return Err(ErrorKind::Exists.into());
                 }
             }

@@ -100,8 +100,6 @@ pub struct Slot {
     pub is_frozen: bool,
     /// Unsaved data, for files that were touched.
     pub file: Option<Box<FileState>>,
-    /// The verifier of an exclusive create, while it may be retried.
-    pub verifier: Option<[u8; 8]>,
     /// Whether the database holds patches of it.
     pub has_patches: bool,
     /// The sweep in which it was last used.
@@ -117,7 +115,6 @@ impl Slot {
             is_dirty: false,
             is_frozen: false,
             file: None,
-            verifier: None,
             has_patches: false,
             used_in: 0,
         }
@@ -552,10 +549,8 @@ impl State {
     }
 
     /// Keeps the number of clean inodes in memory and what is in them bounded: one pass
-    /// drops those that were not used since the pass before, the next all that it must:
-    /// only files whose exclusive create may be retried, and that were used since, stay for
-    /// one sweep more, since nothing but memory knows their verifier. The next sweep is not
-    /// before as much has come as this one left.
+    /// drops those that were not used since the pass before, the next all that it must.
+    /// The next sweep is not before as much has come as this one left.
     fn drop_unused(&mut self) {
         if self.slots.len() < self.sweep_at && self.len < self.sweep_at_len {
             return;
@@ -563,8 +558,7 @@ impl State {
         let sweep = self.sweep;
         self.retain(|slot| !slot.is_droppable() || slot.used_in == sweep);
         if self.slots.len() >= CLEAN_INODES_MAX / 2 || self.len >= CLEAN_LEN_MAX / 2 {
-            let may_be_retried = |slot: &Slot| slot.verifier.is_some() && slot.used_in == sweep;
-            self.retain(|slot| !slot.is_droppable() || may_be_retried(slot));
+            self.retain(|slot| !slot.is_droppable());
         }
         self.sweep_at = CLEAN_INODES_MAX.max(2 * self.slots.len());
         self.sweep_at_len = CLEAN_LEN_MAX.max(2 * self.len);
@@ -614,10 +608,11 @@ mod tests {
     use crate::log::op::Node;
     use vfs::Timestamp;
 
-    /// A namespace of empty files, and where it lies.
-    fn files(inodes: u64) -> (tempfile::TempDir, db::Db, State) {
+    #[test]
+    fn reading_alone_keeps_a_bounded_number_of_inodes_in_memory() {
         let dir = tempfile::tempdir().unwrap();
         let db = db::Db::open(dir.path(), &Key32::copy_of(&[1; 32]), Env::real()).unwrap();
+        let inodes = 3 * CLEAN_INODES_MAX as u64;
         let row = |ino| {
             let inode = Inode::new(Node::Regular, 0o644, 1, 2, Timestamp::default());
             (ino, encode_slot(&Inode { nlink: 1, ..inode }, 0, false))
@@ -627,35 +622,8 @@ mod tests {
             rows.try_for_each(|(ino, row)| txn.put(Table::Ino, Key::ino(ino), &row))
         })
         .unwrap();
-        let state =
+        let mut state =
             State::new(db.reader().unwrap(), Key32::copy_of(&[0; 32]), Hlc(0), Usage::default());
-        (dir, db, state)
-    }
-
-    #[test]
-    fn a_verifier_is_not_forgotten_as_soon_as_there_is_much_else() {
-        let max = CLEAN_INODES_MAX as u64;
-        let (_dir, _db, mut state) = files(3 * max);
-        let created = max - 1;
-        for ino in 1..=created {
-            assert!(state.slot(ino).unwrap().is_some());
-        }
-        state.slot(created).unwrap().unwrap().verifier = Some([7; 8]);
-        for ino in max..2 * max - 10 {
-            assert!(state.slot(ino).unwrap().is_some());
-        }
-        assert_eq!(state.slot(created).unwrap().unwrap().verifier, Some([7; 8]));
-        // But nobody retries for ever.
-        for ino in (1..=3 * max).filter(|ino| *ino != created) {
-            assert!(state.slot(ino).unwrap().is_some());
-        }
-        assert!(state.cached_slot(created).is_none());
-    }
-
-    #[test]
-    fn reading_alone_keeps_a_bounded_number_of_inodes_in_memory() {
-        let inodes = 3 * CLEAN_INODES_MAX as u64;
-        let (_dir, _db, mut state) = files(inodes);
         state.slot(1).unwrap().unwrap().opens = 1;
         for ino in 1..=inodes {
             assert!(state.slot(ino).unwrap().is_some());

@@ -1,14 +1,14 @@
 //! What survives: a crash, the loss of all local state, a hostile store.
 
-use super::support::{World, credential, run};
+use super::support::{World, credential, cx, name, run};
 use bytes::Bytes;
 use std::sync::Arc;
 use tgcryptfs::engine::{Engine, Error, Silent};
 use tgcryptfs::store::{FileStore, ObjectName, PutMode};
 use tgcryptfs::vault::{Credential, Passphrase, VaultError};
 use vfs::{
-    At, Context, Cred, Dac, ErrorKind, IfExists, Ino, Name, OpenFlags, SetAttr, Stability, Vfs,
-    WriteAt,
+    At, Context, Cred, Dac, ErrorKind, IfExists, Ino, Name, OpenFlags, SetAttr, SetTime, Stability,
+    Vfs, WriteAt,
 };
 
 fn context(cred: &Cred) -> Context<'_> {
@@ -184,4 +184,26 @@ fn s01_s04_a_damaged_object_is_noticed() {
 
 async fn replace(world: &World, name: &ObjectName, body: Bytes) {
     world.store.put(name, body, PutMode::Overwrite).await.unwrap();
+}
+
+#[test]
+fn an_exclusive_create_may_be_repeated_after_a_crash() {
+    run(async {
+        let world = World::new().await;
+        let a = world.open("a").await.unwrap();
+        let create = async |engine: &Engine, verifier: &[u8; 8]| {
+            let (attr, how) = (SetAttr::default(), IfExists::SameVerifier(*verifier));
+            let created = engine.create(cx(), Ino::ROOT, name("f"), &attr, how, None).await;
+            created.map(|created| created.entry.attr.ino).map_err(|error| error.kind())
+        };
+        let first = create(&a, b"verifier").await.unwrap();
+        a.commit().await.unwrap();
+        let a = world.crash("a", "b").await;
+        assert_eq!(create(&a, b"verifier").await, Ok(first));
+        assert_eq!(create(&a, b"another!").await, Err(ErrorKind::Exists));
+        // The client's next request sets the times, and it is a file like any other.
+        let set = SetAttr { mtime: Some(SetTime::Now), ..SetAttr::default() };
+        a.setattr(cx(), At::Ino(first), &set).await.unwrap();
+        assert_eq!(create(&a, b"verifier").await, Err(ErrorKind::Exists));
+    });
 }

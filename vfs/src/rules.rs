@@ -22,8 +22,8 @@ mod permission;
 mod xattrs;
 
 pub use attributes::{
-    CAPABILITY, Changed, FirstAttributes, atime_is_due, first_attributes, mode_after_write,
-    op_time, setattr, setattr_drops_capability, time_of,
+    CAPABILITY, Changed, FirstAttributes, atime_is_due, first_attributes, has_verifier,
+    mode_after_write, op_time, setattr, setattr_drops_capability, time_of, with_verifier,
 };
 pub use names::{
     RenameFacts, RenamePlan, link, may_add, may_make_node, may_remove, rename, rmdir, unlink,

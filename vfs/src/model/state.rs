@@ -41,8 +41,6 @@ pub(super) struct Inode {
     pub(super) attr: Attr,
     pub(super) body: Body,
     pub(super) xattrs: BTreeMap<Bytes, Bytes>,
-    /// Of the exclusive create that made it.
-    pub(super) verifier: Option<[u8; 8]>,
     pub(super) handles: u64,
 }
 
@@ -150,7 +148,7 @@ impl State {
             btime: time,
             change: 1,
         };
-        let inode = Inode { attr, body, xattrs: BTreeMap::new(), verifier: None, handles: 0 };
+        let inode = Inode { attr, body, xattrs: BTreeMap::new(), handles: 0 };
         self.inodes.insert(ino, inode);
         ino
     }

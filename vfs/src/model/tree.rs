@@ -48,12 +48,10 @@ impl State {
             return Err(ErrorKind::FileTooBig.into());
         }
         let body = Body::File(Sparse::new(self.options.block));
-        let ino = self.add(cx, (dir, name), Kind::Regular, body, asked)?;
+        let asked = rules::with_verifier(asked, if_exists);
+        let ino = self.add(cx, (dir, name), Kind::Regular, body, &asked)?;
         let inode = self.inode_mut(ino)?;
         inode.attr.size = asked.size.unwrap_or(0);
-        if let IfExists::SameVerifier(verifier) = if_exists {
-            inode.verifier = Some(verifier);
-        }
         inode.handles += u64::from(open.is_some());
         self.made(ino, &before, open)
     }
@@ -71,7 +69,7 @@ impl State {
         match if_exists {
             IfExists::Fail => return Err(ErrorKind::Exists.into()),
             IfExists::SameVerifier(verifier) => {
-                if inode.verifier != Some(verifier) {
+                if !rules::has_verifier(&inode.attr, verifier) {
                     return Err(ErrorKind::Exists.into());
                 }
                 inode.handles += u64::from(open.is_some());

@@ -1,7 +1,9 @@
 //! Owners, modes and times: what they start as and what changes them.
 
 use super::{SET_GID, SET_UID, STICKY, is_superuser, may};
-use crate::{Access, Attr, Cred, Dac, ErrorKind, Kind, Result, SetAttr, SetTime, Timestamp};
+use crate::{
+    Access, Attr, Cred, Dac, ErrorKind, IfExists, Kind, Result, SetAttr, SetTime, Timestamp,
+};
 
 /// Seconds after which relatime refreshes an access time anyway.
 const ATIME_AGE_MAX_S: i64 = 24 * 60 * 60;
@@ -166,6 +168,30 @@ pub fn mode_after_write(cred: &Cred, attr: &Attr, dac: Dac) -> u16 {
     let is_stranger = dac != Dac::Delegated && !cred.is_in_group(attr.gid);
     let kept = if runs_as_group || is_stranger { 0o1777 } else { 0o1777 | SET_GID };
     attr.mode & kept
+}
+
+/// The times that a file made by an exclusive create begins with: they are its verifier,
+/// and as durable as the file, until the client sets them to what they should be, which is
+/// its next request (RFC 1813 §3.3.8, and what Linux's server does).
+fn verifier_times(verifier: [u8; 8]) -> (Timestamp, Timestamp) {
+    let number = u64::from_be_bytes(verifier);
+    let time = |seconds: u64| Timestamp { seconds: seconds as i64, nanoseconds: 0 };
+    (time(number >> 32), time(number & 0xffff_ffff))
+}
+
+/// What is asked of a new file, with the verifier if it has one.
+#[must_use]
+pub fn with_verifier(asked: &SetAttr, if_exists: IfExists) -> SetAttr {
+    let IfExists::SameVerifier(verifier) = if_exists else { return asked.clone() };
+    let (atime, mtime) = verifier_times(verifier);
+    SetAttr { atime: Some(SetTime::To(atime)), mtime: Some(SetTime::To(mtime)), ..asked.clone() }
+}
+
+/// Whether a file was made by an exclusive create with this verifier, and nobody has set
+/// its times since.
+#[must_use]
+pub fn has_verifier(attr: &Attr, verifier: [u8; 8]) -> bool {
+    attr.kind == Kind::Regular && (attr.atime, attr.mtime) == verifier_times(verifier)
 }
 
 /// The extended attribute that holds a file's capabilities. Every change of its
