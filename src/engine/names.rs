@@ -339,7 +339,6 @@ impl Call<'_> {
         (if_exists, size): (IfExists, Option<u64>),
         open: Option<OpenFlags>,
     ) -> Result<()> {
-        let ino = found.ino.get();
         match if_exists {
             IfExists::Fail => return Err(ErrorKind::Exists.into()),
             IfExists::SameVerifier(verifier) => {

@@ -190,7 +190,7 @@ async fn replace(world: &World, name: &ObjectName, body: Bytes) {
 fn an_exclusive_create_may_be_repeated_after_a_crash() {
     run(async {
         let world = World::new().await;
-        let a = world.open("a").await.unwrap();
+        let a = world.open("a").await;
         let create = async |engine: &Engine, verifier: &[u8; 8]| {
             let (attr, how) = (SetAttr::default(), IfExists::SameVerifier(*verifier));
             let created = engine.create(cx(), Ino::ROOT, name("f"), &attr, how, None).await;
