@@ -22,7 +22,11 @@ pub(super) fn write(file: &File, offset: u64, bytes: &[u8]) -> io::Result<()> {
     let written = memory.write_all_at(bytes, page as u64 + offset % PAGE);
     // SAFETY: what was mapped above, all of it, and nothing refers to it afterwards.
     let (synced, unmapped) = unsafe { (msync(page, len, MsyncFlags::SYNC), munmap(page, len)) };
-    written?;
+    if let Err(error) = written {
+        // Of a page that could not be read, nothing is said but that. A read says why.
+        file.read_exact_at(&mut [0], offset)?;
+        return Err(error);
+    }
     synced?;
     Ok(unmapped?)
 }
