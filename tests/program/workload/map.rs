@@ -22,11 +22,11 @@ pub(super) fn write(file: &File, offset: u64, bytes: &[u8]) -> io::Result<()> {
     let written = memory.write_all_at(bytes, page as u64 + offset % PAGE);
     // SAFETY: what was mapped above, all of it, and nothing refers to it afterwards.
     let (synced, unmapped) = unsafe { (msync(page, len, MsyncFlags::SYNC), munmap(page, len)) };
-    if let Err(error) = written {
-        // Of a page that could not be read, nothing is said but that. A read says why.
-        file.read_exact_at(&mut [0], offset)?;
+    if let Err(error) = written.and_then(|()| Ok(synced?)) {
+        // Of a page that could not be read or written, the kernel says nothing but that.
+        // Whether anybody is there to do so, this asks.
+        rustix::fs::fstatfs(file)?;
         return Err(error);
     }
-    synced?;
     Ok(unmapped?)
 }
