@@ -209,7 +209,11 @@ fn session(addr: SocketAddr) -> p9::Client {
     let mut client = p9::Client::over_tcp(admitted(addr, &version()));
     client.version(65_536, "9P2000.L");
     client.attach(0, rustix::process::geteuid().as_raw()).unwrap();
-    assert_eq!(client.walk(0, 1, &["file"]).unwrap().len(), 1);
+    if client.walk(0, 1, &["file"]).is_err() {
+        // Among messages that are wrong may be one that is right, and renames or removes it.
+        client.file(0, "file", b"as it was");
+        assert_eq!(client.walk(0, 1, &["file"]).unwrap().len(), 1);
+    }
     client.open(1, p9::O_RDWR).unwrap();
     client
 }
