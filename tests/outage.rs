@@ -9,6 +9,8 @@
 #![expect(clippy::disallowed_methods, reason = "these tests run in real time")]
 
 mod outage {
+    #[path = "../stores/far.rs"]
+    mod far;
     #[path = "../clients/nfs.rs"]
     #[expect(dead_code, reason = "tests of the program need more of it")]
     mod nfs;

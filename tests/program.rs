@@ -9,6 +9,8 @@
 #![expect(clippy::disallowed_methods, reason = "these tests run in real time")]
 
 mod program {
+    #[path = "../stores/far.rs"]
+    mod far;
     #[path = "../engine/support.rs"]
     #[expect(dead_code, reason = "crashes and the like are for other tests")]
     mod vault;

@@ -1,57 +1,12 @@
 //! A vault whose store is as slow and as far away as the test says.
 
+use super::far::Far;
 use super::vault::World;
-use async_trait::async_trait;
-use bytes::Bytes;
-use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tgcryptfs::engine::{Engine, Silent};
-use tgcryptfs::store::{
-    BlobStore, Capabilities, ErrorKind, Fault, FaultOp, FaultRule, FaultStore, FileStore,
-    ObjectInfo, ObjectName, PutMode, PutOutcome, Result,
-};
-
-/// A store on this machine's disk that counts as far away: what is read of it is cached,
-/// and nothing of it is in this process's memory.
-#[derive(Debug)]
-struct Far(FileStore);
-
-#[async_trait]
-impl BlobStore for Far {
-    fn capabilities(&self) -> Capabilities {
-        Capabilities { is_local: false, ..self.0.capabilities() }
-    }
-
-    fn location(&self) -> String {
-        "far away".to_owned()
-    }
-
-    async fn put(&self, name: &ObjectName, body: Bytes, mode: PutMode) -> Result<PutOutcome> {
-        self.0.put(name, body, mode).await
-    }
-
-    async fn put_file(&self, name: &ObjectName, path: &Path, mode: PutMode) -> Result<PutOutcome> {
-        self.0.put_file(name, path, mode).await
-    }
-
-    async fn get(&self, name: &ObjectName, range: Option<Range<u64>>) -> Result<Bytes> {
-        self.0.get(name, range).await
-    }
-
-    async fn size(&self, name: &ObjectName) -> Result<Option<u64>> {
-        self.0.size(name).await
-    }
-
-    async fn list(&self, prefix: &str) -> Result<Vec<ObjectInfo>> {
-        self.0.list(prefix).await
-    }
-
-    async fn delete(&self, name: &ObjectName) -> Result<()> {
-        self.0.delete(name).await
-    }
-}
+use tgcryptfs::store::{ErrorKind, Fault, FaultOp, FaultRule, FaultStore, FileStore};
 
 /// What a call of the store takes when it is slow.
 pub(crate) const CALL: Duration = Duration::from_secs(1);

@@ -4,59 +4,17 @@
 //! again when its disk works.
 
 use super::disk::{Disk, Fault, Image, Of};
+use super::far::Far;
 use super::support;
 use super::vault::{World, cx, name, noise, read, remove, run, write};
-use async_trait::async_trait;
-use bytes::Bytes;
 use fuser::Errno;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tgcryptfs::engine::{Engine, Error, Settings, Silent};
-use tgcryptfs::store::{
-    BlobStore, Capabilities, MemoryStore, ObjectInfo, ObjectName, PutMode, PutOutcome, Result,
-};
+use tgcryptfs::store::MemoryStore;
 use vfs::Stability::Buffered;
 use vfs::{Ino, Vfs};
-
-/// A store in memory that counts as one over the network, so that what is fetched is kept.
-#[derive(Debug, Default)]
-struct Remote(MemoryStore);
-
-#[async_trait]
-impl BlobStore for Remote {
-    fn capabilities(&self) -> Capabilities {
-        Capabilities { is_local: false, ..self.0.capabilities() }
-    }
-
-    fn location(&self) -> String {
-        self.0.location()
-    }
-
-    async fn put(&self, name: &ObjectName, body: Bytes, mode: PutMode) -> Result<PutOutcome> {
-        self.0.put(name, body, mode).await
-    }
-
-    async fn put_file(&self, name: &ObjectName, path: &Path, mode: PutMode) -> Result<PutOutcome> {
-        self.0.put_file(name, path, mode).await
-    }
-
-    async fn get(&self, name: &ObjectName, range: Option<Range<u64>>) -> Result<Bytes> {
-        self.0.get(name, range).await
-    }
-
-    async fn size(&self, name: &ObjectName) -> Result<Option<u64>> {
-        self.0.size(name).await
-    }
-
-    async fn list(&self, prefix: &str) -> Result<Vec<ObjectInfo>> {
-        self.0.list(prefix).await
-    }
-
-    async fn delete(&self, name: &ObjectName) -> Result<()> {
-        self.0.delete(name).await
-    }
-}
 
 /// Files of the vault, by their numbers, in packs of their own.
 const FILES: u64 = 3;
@@ -73,7 +31,7 @@ struct Setting {
 
 impl Setting {
     async fn new(point: &Path) -> Self {
-        let world = World::on(Arc::new(Remote::default())).await;
+        let world = World::on(Arc::new(Far(MemoryStore::new()))).await;
         let disk = Disk::mount(point, Image::empty());
         let setting = Self { world, disk, point: point.to_owned(), runs: 0 };
         let engine = setting.open().await.unwrap();
@@ -85,7 +43,7 @@ impl Setting {
         setting
     }
 
-    async fn open(&self) -> std::result::Result<Engine, Error> {
+    async fn open(&self) -> Result<Engine, Error> {
         let change = |settings: &mut Settings| {
             settings.cache_dir = self.point.join("cache");
             // With a checkpoint each time, whose nodes are written beside the cache.
