@@ -191,10 +191,16 @@ fn many_files(count: u64) -> Rates {
     meter.phase("walk", count, || assert_eq!(walk(&point), count + dirs));
     meter.phase("fsck", count, || machine.fsck());
     meter.check();
-    // The disk's cache is warm from here on, those of kernel and daemon are empty again.
-    let mut meter = remount(&machine, &point);
-    let lookup = look_up(&mut meter, "lookup", &point, count);
-    meter.check();
+    // The disk's cache is warm from here on, those of kernel and daemon are empty again, each
+    // time: a tenth of a second is too short to be measured once.
+    let mut lookups = [0.0; 5];
+    for lookup in &mut lookups {
+        let mut meter = remount(&machine, &point);
+        *lookup = look_up(&mut meter, "lookup", &point, count);
+        meter.check();
+    }
+    lookups.sort_by(f64::total_cmp);
+    let lookup = lookups[2];
     machine.unmount(&point);
     let rebuild = run_measured(&machine, "fsck --rebuild", count, &["fsck", "--rebuild"]);
     // With the disk's cache empty too, which is as fast as the disk is.
