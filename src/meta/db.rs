@@ -4,12 +4,15 @@
 //! * One transaction carries a state change *and* the ops that tell others of
 //!   it, so the file is always an exact prefix of what happened.
 //! * Every value is sealed, bound to its table and key. Keys are inode numbers
-//!   or keyed hashes.
+//!   or keyed hashes; of a patch its file, its block and its place in the order.
 //! * The file can be thrown away: `fsck --rebuild` makes it again from the
 //!   store, all but the unsent tail.
 
+mod older;
 mod schema;
 mod seal;
+#[cfg(test)]
+mod tests;
 mod wal;
 
 use crate::codec::DecodeError;
@@ -134,13 +137,17 @@ impl Db {
         }
         wal::prepare(&path).map_err(|source| Error::Io { path: path.clone(), source })?;
         let writer = Connection::open(&path).map_err(sqlite)?;
-        schema::prepare(&writer, &path)?;
+        let version = schema::prepare(&writer, &path)?;
         let salt = env.random_array::<16>();
         writer.execute("INSERT INTO session (salt) VALUES (?1)", [&salt[..]]).map_err(sqlite)?;
         let session = writer.last_insert_rowid();
         let sessions = load_sessions(&writer).map_err(sqlite)?;
         let seal = Arc::new(RowSeal::new(key, &sessions, session, env));
-        Ok(Self { path, seal, writer: Mutex::new(writer) })
+        let db = Self { path, seal, writer: Mutex::new(writer) };
+        if version < schema::VERSION {
+            older::bring_up(&db)?;
+        }
+        Ok(db)
     }
 
     /// A further connection that only reads; it sees what is committed.
@@ -339,16 +346,17 @@ impl Reader {
         let mut statement =
             self.cached("SELECT id, block, v FROM patch WHERE ino = ?1 ORDER BY id")?;
         let mut rows = statement.query([ino as i64]).map_err(|e| self.sqlite(e))?;
-        let mut patches = Vec::new();
+        let mut patches: Vec<(i64, u64, Vec<u8>)> = Vec::new();
         while let Some(row) = rows.next().map_err(|e| self.sqlite(e))? {
             let read = |row: &Row<'_>| Ok((row.get(0)?, row.get::<_, i64>(1)?, row.get(2)?));
             let (id, block, sealed): (i64, i64, Vec<u8>) = read(row).map_err(|e| self.sqlite(e))?;
-            let key = schema::patch_key(ino, block as u64);
-            patches.push((
-                id,
-                block as u64,
-                self.seal.open(Table::Patch, Key::Bytes(&key), &sealed)?,
-            ));
+            let key = schema::patch_key(ino, block as u64, id);
+            let value = self.seal.open(Table::Patch, Key::Bytes(&key), &sealed)?;
+            // Somebody else's hand on the tree may have put rows in any order, or twice.
+            if patches.last().is_some_and(|(last, ..)| *last >= id) {
+                return Err(Error::Seal { table: Table::Patch.name() });
+            }
+            patches.push((id, block as u64, value));
         }
         Ok(patches)
     }
@@ -436,12 +444,19 @@ impl Txn<'_> {
 
     /// Appends a patch; answers its row.
     pub fn add_patch(&self, ino: u64, block: u64, value: &[u8]) -> Result<i64> {
-        let key = schema::patch_key(ino, block);
-        let sealed = self.seal.seal(Table::Patch, Key::Bytes(&key), value);
-        self.cached("INSERT INTO patch (ino, block, v) VALUES (?1, ?2, ?3)")?
-            .execute(rusqlite::params![ino as i64, block as i64, sealed])
+        let last: Option<i64> = self
+            .cached("SELECT max(id) FROM patch")?
+            .query_row([], |row| row.get(0))
             .map_err(|e| self.sqlite(e))?;
-        Ok(self.connection.last_insert_rowid())
+        // None comes behind the last number of all, which no row of ours has.
+        let taken = || Error::Seal { table: Table::Patch.name() };
+        let id = last.unwrap_or(0).checked_add(1).ok_or_else(taken)?;
+        let key = schema::patch_key(ino, block, id);
+        let sealed = self.seal.seal(Table::Patch, Key::Bytes(&key), value);
+        self.cached("INSERT INTO patch (id, ino, block, v) VALUES (?1, ?2, ?3, ?4)")?
+            .execute(rusqlite::params![id, ino as i64, block as i64, sealed])
+            .map_err(|e| self.sqlite(e))?;
+        Ok(id)
     }
 
     /// Removes one patch.

@@ -232,9 +232,7 @@ async fn with_rows_in_every_table() -> (World, Files, Arc<Recorder>) {
     (world, files, recorder)
 }
 
-/// Each row is bound to its table and its key. The one exception is a patch, which is
-/// bound to the file and the block it changes: two of one block can change places, and
-/// then the earlier write wins. Here they are of different blocks.
+/// Each row is bound to its table and its key.
 #[test]
 fn rows_exchanged_in_the_database_are_noticed() {
     run(async {
@@ -256,6 +254,48 @@ fn rows_exchanged_in_the_database_are_noticed() {
             drop(db);
             assert!(rows >= 2, "{table} has {rows} rows: nothing to exchange");
             assert!(notices(&copy, &files, table).await, "nobody notices rows of {table}");
+        }
+    });
+}
+
+/// Of two small writes to one block that are not merged yet the later one wins, and
+/// whoever has the database does not change that.
+#[test]
+fn small_writes_to_one_block_keep_their_order() {
+    run(async {
+        let world = world_on(Arc::new(MemoryStore::new())).await;
+        let engine = world.open("a").await;
+        write(&engine, "f", noise(40_000, 1), Buffered).await.unwrap();
+        engine.sync().await.unwrap();
+        overwrite(&engine, "f", b"first", Journaled).await.unwrap();
+        overwrite(&engine, "f", b"after", Journaled).await.unwrap();
+        drop(engine);
+        let attacks = [
+            ("nothing", ""),
+            (
+                "exchanged",
+                "CREATE TEMP TABLE held AS SELECT id, v FROM patch;
+                UPDATE patch SET v = (SELECT held.v FROM held WHERE held.id <> patch.id)",
+            ),
+            ("behind", "UPDATE patch SET id = id + 9 WHERE id = (SELECT min(id) FROM patch)"),
+            ("before", "UPDATE patch SET id = id - 9 WHERE id = (SELECT max(id) FROM patch)"),
+        ];
+        for (what, attack) in attacks {
+            let copy = copy_of(&world, what);
+            let db = Connection::open(copy.settings("a").state_dir.join("state.db")).unwrap();
+            let count = db.query_row("SELECT count(*) FROM patch", [], |row| row.get::<_, i64>(0));
+            assert_eq!(count.unwrap(), 2);
+            db.execute_batch(attack).unwrap();
+            drop(db);
+            let opened = copy.open_with("a", |settings| settings.read_only = true).await;
+            let read = read(&opened.unwrap(), "f").await;
+            if what == "nothing" {
+                assert!(read.unwrap().starts_with(b"after"));
+            } else {
+                let error = read.map(drop).expect_err(what).to_string();
+                let told = "a row of table patch does not authenticate";
+                assert!(error.contains(told), "{what}: {error}");
+            }
         }
     });
 }

@@ -7,8 +7,9 @@ use std::path::Path;
 
 /// "tgcf"; tells our file from anybody else's.
 const APPLICATION_ID: i64 = 0x7467_6366;
-/// Rises when the tables change; an older file is rebuilt from the store.
-const VERSION: i64 = 1;
+/// Rises when the tables change, or what their rows are bound to; `older` brings older
+/// files up to it.
+pub(super) const VERSION: i64 = 2;
 
 /// Pages that the writing connection keeps: as much as a busy commit changes.
 const WRITER_CACHE_KIB: i64 = 32 << 10;
@@ -181,11 +182,13 @@ impl ToSql for Key<'_> {
     }
 }
 
-/// What a patch's seal is bound to: it counts only at this place.
-pub(super) fn patch_key(ino: u64, block: u64) -> [u8; 16] {
-    let mut key = [0; 16];
+/// What a patch's seal is bound to: it counts only at this place, and only as this row,
+/// since the order of the rows is the order of the writes.
+pub(super) fn patch_key(ino: u64, block: u64, row: i64) -> [u8; 24] {
+    let mut key = [0; 24];
     key[..8].copy_from_slice(&ino.to_be_bytes());
-    key[8..].copy_from_slice(&block.to_be_bytes());
+    key[8..16].copy_from_slice(&block.to_be_bytes());
+    key[16..].copy_from_slice(&row.to_be_bytes());
     key
 }
 
@@ -198,8 +201,8 @@ pub(super) fn configure(connection: &Connection, cache_kib: i64) -> rusqlite::Re
     connection.pragma_update(None, "mmap_size", 0)
 }
 
-/// Makes the tables of a new file, or checks whose and how old a file is.
-pub(super) fn prepare(connection: &Connection, path: &Path) -> Result<()> {
+/// Makes the tables of a new file, or checks whose a file is; answers its version.
+pub(super) fn prepare(connection: &Connection, path: &Path) -> Result<i64> {
     let sqlite = |source| Error::Sqlite { path: path.to_owned(), source };
     let pragma = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
     configure(connection, WRITER_CACHE_KIB).map_err(sqlite)?;
@@ -212,13 +215,15 @@ pub(super) fn prepare(connection: &Connection, path: &Path) -> Result<()> {
     let tables: i64 = connection
         .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
         .map_err(sqlite)?;
+    let mut version = VERSION;
     if tables > 0 {
         if application_id != APPLICATION_ID {
             return Err(Error::Foreign { path: path.to_owned() });
         }
-        let found = pragma("user_version").map_err(sqlite)?;
-        if found > VERSION {
-            return Err(Error::TooNew { path: path.to_owned(), found, known: VERSION });
+        version = pragma("user_version").map_err(sqlite)?;
+        if version > VERSION {
+            let (path, found) = (path.to_owned(), version);
+            return Err(Error::TooNew { path, found, known: VERSION });
         }
     }
     let durable = || {
@@ -229,7 +234,7 @@ pub(super) fn prepare(connection: &Connection, path: &Path) -> Result<()> {
         connection.pragma_update(None, "journal_size_limit", 64 << 20)
     };
     if tables > 0 {
-        return durable().map_err(sqlite);
+        return durable().map(|()| version).map_err(sqlite);
     }
     let create = || {
         connection.pragma_update(None, "application_id", APPLICATION_ID)?;
@@ -237,5 +242,5 @@ pub(super) fn prepare(connection: &Connection, path: &Path) -> Result<()> {
         connection
             .execute_batch(&format!("BEGIN; {CREATE} PRAGMA user_version = {VERSION}; COMMIT;"))
     };
-    create().map_err(sqlite)
+    create().map(|()| version).map_err(sqlite)
 }
