@@ -30,7 +30,7 @@ fn connected_as(served: &Served, uid: u32, gid: u32) -> Client {
 }
 
 #[test]
-fn a_peer_on_a_unix_socket_is_itself() {
+fn s33_a_peer_on_a_unix_socket_is_itself() {
     if !is_root() {
         println!("skipped: only root can connect as others");
         return;
@@ -81,7 +81,7 @@ fn what_only_a_group_may_is_refused() {
 }
 
 #[test]
-fn over_tcp_a_local_peer_must_own_its_socket() {
+fn s33_over_tcp_a_local_peer_must_own_its_socket() {
     let served = Served::with(Export::default());
     let me = rustix::process::geteuid().as_raw();
     let mut client = served.connect();
@@ -121,7 +121,7 @@ fn root_is_squashed() {
 }
 
 #[test]
-fn a_secret_name_has_to_be_known() {
+fn s33_a_secret_name_has_to_be_known() {
     let name = TreeName::Secret(b"s3cret"[..].into());
     let served = Served::with(Export { name, ..trusting() });
     let mut client = served.connect();
@@ -136,7 +136,7 @@ fn a_secret_name_has_to_be_known() {
 }
 
 #[test]
-fn nothing_changes_through_a_read_only_export() {
+fn s33_nothing_changes_through_a_read_only_export() {
     let served = Served::with(Export { read_only: true, ..trusting() });
     let attr = vfs::SetAttr { mode: Some(0o666), ..vfs::SetAttr::default() };
     let root = vfs::Cred::root();
