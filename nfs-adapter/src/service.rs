@@ -167,7 +167,8 @@ impl<V: Vfs> Service<V> {
         let mut ask = Ask { xid, cred, op: None };
         let outbox = Arc::clone(&connection.outbox);
         let permit = outbox.begin(record.bytes().len());
-        let mut reply = Reply { xid, outbox, permit, running: None, is_for_others: false };
+        let (running, is_for_others, later) = (None, false, None);
+        let mut reply = Reply { xid, outbox, permit, running, is_for_others, later };
         let done = match (call.program, call.version) {
             (nfs::PROGRAM, nfs::VERSION) => {
                 let procedure = nfs::Procedure::new(call.procedure).ok_or(Refusal::NoProcedure)?;
