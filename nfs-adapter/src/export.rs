@@ -16,6 +16,9 @@ const GROUPS_MAX: usize = 16;
 /// How long a read may wait: less than the minute after which Linux asks again.
 const READS_WAIT_MAX: Duration = Duration::from_secs(10);
 
+/// How long a connection may stay that has never named a file: clients do so at once.
+const STRANGERS_WAIT_MAX: Duration = Duration::from_secs(60);
+
 /// Whoever did not say who they are.
 pub(crate) fn nobody() -> Cred {
     Cred::user(NOBODY, NOBODY)
@@ -48,6 +51,9 @@ pub struct Export {
     /// How long a read may wait for a store that is slow before its caller is told to come
     /// again.
     pub reads_wait_max: Duration,
+    /// How long a connection may stay without a call that has a handle. A call may stop in
+    /// the middle for as long, but for a minute at most.
+    pub strangers_wait_max: Duration,
 }
 
 impl fmt::Debug for Export {
@@ -60,6 +66,7 @@ impl fmt::Debug for Export {
             .field("only_user", &self.only_user)
             .field("fsync", &self.fsync)
             .field("reads_wait_max", &self.reads_wait_max)
+            .field("strangers_wait_max", &self.strangers_wait_max)
             .finish_non_exhaustive()
     }
 }
@@ -78,6 +85,7 @@ impl Export {
             only_user: None,
             fsync: Stability::Journaled,
             reads_wait_max: READS_WAIT_MAX,
+            strangers_wait_max: STRANGERS_WAIT_MAX,
         }
     }
 

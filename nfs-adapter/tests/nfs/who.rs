@@ -1,7 +1,8 @@
 //! Who may do what: paths, handles, users.
 
 use crate::support::{Served, handle};
-use crate::wire::{Auth, In, MOUNT, NFS, Out, Verdict, Wire};
+use crate::wire::{Auth, In, MOUNT, NFS, Out, Verdict, Wire, call, marked};
+use std::io::Write;
 use tgcryptfs_nfs::{ExportPath, Squash};
 use zeroize::Zeroizing;
 
@@ -158,6 +159,35 @@ fn s33_who_has_no_handle_gets_nothing() {
     for method in METHODS {
         assert_eq!(served.probe.count(method), 0, "{method}");
     }
+}
+
+#[test]
+fn s33_who_has_no_handle_is_not_kept() {
+    let served = Served::with(|export| {
+        export.path = secret(false);
+        export.strangers_wait_max = std::time::Duration::from_millis(300);
+    });
+    let (mut known, root) = (served.wire(), Out::default().opaque(&handle(1)));
+    assert_eq!(known.status(&Auth::root(), 1, &root), 0);
+    let (mut silent, mut half, mut guesses) = (served.wire(), served.wire(), served.wire());
+    half.stream.write_all(&[0x80, 0, 0]).unwrap();
+    assert_eq!(guesses.mount(&Auth::root(), "/guess"), Err(2));
+    let mut forged = handle(1);
+    forged[30] ^= 1;
+    let forged = Out::default().opaque(&forged);
+    assert_eq!(guesses.status(&Auth::root(), 1, &forged), BAD_HANDLE);
+    for stranger in [&mut silent, &mut half, &mut guesses] {
+        assert!(stranger.is_ended());
+    }
+    // Nor does it help to go on asking.
+    let mut asks = served.wire();
+    let call = marked(&call(7, &Auth::root(), (NFS, 3, 1), &forged.0));
+    let mut count = 0;
+    while asks.stream.write_all(&call).is_ok() && asks.record().is_ok() {
+        count += 1;
+        assert!(count < 10_000_000, "it is never turned out");
+    }
+    assert_eq!(known.status(&Auth::root(), 1, &root), 0, "who was let in may be silent");
 }
 
 #[test]

@@ -136,6 +136,38 @@ fn s33_a_secret_name_has_to_be_known() {
 }
 
 #[test]
+fn s33_who_does_not_attach_is_not_kept() {
+    let strangers_wait_max = std::time::Duration::from_millis(300);
+    let name = TreeName::Secret(b"s3cret"[..].into());
+    let served = Served::with(Export { strangers_wait_max, name, ..trusting() });
+    let mut known = served.connect();
+    known.version(MSIZE, "9P2000.L");
+    known.attach_as(ROOT, "", "s3cret", 0).unwrap();
+    let (mut silent, mut half, mut agreed) =
+        (served.connect(), served.connect(), served.connect_unix());
+    half.send_raw(&[19, 0, 0]);
+    agreed.version(MSIZE, "9P2000.L");
+    // Guessing is no sign of belonging here.
+    assert_eq!(agreed.attach_as(1, "", "guess", 0), Err(ENOENT));
+    for stranger in [&mut silent, &mut half, &mut agreed] {
+        assert!(stranger.try_receive().is_none(), "the server hangs up");
+    }
+    // Nor does it help to go on asking.
+    let mut asks = served.connect();
+    asks.version(MSIZE, "9P2000.L");
+    let mut count = 0;
+    loop {
+        asks.send(1, T_MKDIR, &Put::default().u32(ROOT).s("d").u32(0o755).u32(0));
+        if asks.try_receive().is_none() {
+            break;
+        }
+        count += 1;
+        assert!(count < 10_000_000, "it is never turned out");
+    }
+    assert!(known.stat(ROOT).is_ok(), "who was let in may be silent");
+}
+
+#[test]
 fn s33_nothing_changes_through_a_read_only_export() {
     let served = Served::with(Export { read_only: true, ..trusting() });
     let attr = vfs::SetAttr { mode: Some(0o666), ..vfs::SetAttr::default() };
