@@ -17,7 +17,8 @@
 //!
 //! The data of a write stays where the socket put it, and the data of a read goes to the
 //! socket from where the file system keeps it. A record that is longer than any call can
-//! be ends the connection before there is memory for it.
+//! be ends the connection before there is memory for it. So does time, for who never has
+//! a handle ([`Export::strangers_wait_max`]).
 //!
 //! # Permissions
 //!
