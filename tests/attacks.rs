@@ -19,6 +19,7 @@
 //! | S30 | `faults::s30_*`, `cache::s30_*` in `tests/program` | a disk that is full or fails at any write; the cache's alone |
 //! | S31 | `machine::s31_*` | nothing of names, content or keys on the disk, in a core dump, or after unmounting |
 //! | S32 | `machine::s32_*` | password files that others could read or replace |
+//! | S33 | `who::s33_*` in `nfs-adapter`, `people::s33_*` in `p9-adapter`, `limits::s33_*` in `listen`, `serve::s33_*` in `tests/program`, `session::serving` in the library | without a handle that was given, or one of another server or mount, nothing; paths that are secret are not told; other addresses are closed out; users are those of their sockets; other machines only if it is asked for; read-only changes nothing and says so |
 //! | S34 | `header::s34_*` | a wrong passphrase and a tampered slot look and take the same |
 //! | S39 | `machine::s39_*` | names that would draw on the terminal |
 //!

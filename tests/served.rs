@@ -14,6 +14,8 @@ mod p9;
 mod program;
 #[path = "served/renames.rs"]
 mod renames;
+#[path = "served/slow.rs"]
+mod slow;
 #[path = "../nfs-adapter/tests/nfs/stream.rs"]
 mod stream;
 #[path = "served/suite.rs"]

@@ -18,6 +18,9 @@
 //!    room for that user is counted.
 //! 4. A panic ends the one connection.
 //!
+//! How long somebody may stay who shows no sign of belonging here is for the server of the
+//! protocol, which knows such signs, to say ([`Probation`]).
+//!
 //! What is turned away is reset, so that neither this process nor the kernel keeps
 //! anything of it, and is told to the log, a line now and then for each reason.
 //!
@@ -34,6 +37,7 @@ mod endpoint;
 mod gate;
 mod listener;
 mod policy;
+mod probation;
 mod proc_net;
 mod throttle;
 
@@ -41,3 +45,4 @@ pub use cidr::{Cidr, CidrError};
 pub use endpoint::{Endpoint, Peer, Stream, has_hung_up};
 pub use listener::{Listener, Serve};
 pub use policy::Policy;
+pub use probation::Probation;

@@ -3,6 +3,7 @@
 use crate::buffers::DATA_MAX;
 use crate::export::Export;
 use crate::handle::{HANDLE_LEN, Handles};
+use crate::late::Late;
 use crate::xdr::Decoder;
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -49,6 +50,8 @@ pub(crate) struct Core<V> {
     pub(crate) is_spent: AtomicBool,
     /// How long reads take.
     pub(crate) reads: Pace,
+    /// Those that take too long.
+    pub(crate) late: Arc<Late>,
     /// How long it takes until something survives a crash.
     saves: Pace,
 }
@@ -88,7 +91,8 @@ impl<V: Vfs> Core<V> {
         let fsid = (fsid >> 64) as u64 ^ fsid as u64;
         let is_spent = AtomicBool::new(false);
         let (reads, saves) = (Pace::default(), Pace::default());
-        Self { fs, handles, export, limits, fsid, is_spent, reads, saves }
+        let late = Late::new(export.reads_wait_max);
+        Self { fs, handles, export, limits, fsid, is_spent, reads, late, saves }
     }
 
     /// Whether arguments begin with a handle that was made here: whoever sends one was let

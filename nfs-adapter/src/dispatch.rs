@@ -4,9 +4,10 @@
 //! answered there, without waking anybody; only what has to wait moves to the runtime,
 //! and the thread reads the next call.
 
+use crate::late::{GoingOn, Later, Waiting};
 use crate::outbox::{Outbox, Packet, Permit};
 use crate::replay::Running;
-use crate::rpc::{ACCEPTED_LEN, LAST_FRAGMENT, MARK_LEN, Refusal, refuse};
+use crate::rpc::{ACCEPTED_LEN, LAST_FRAGMENT, MARK_LEN, Refusal, accept, refuse};
 use crate::xdr::{Encoder, padded};
 use bytes::Bytes;
 use std::future::Future;
@@ -53,6 +54,8 @@ pub(crate) struct Reply {
     pub(crate) running: Option<Running>,
     /// Whether the thread that read the call has better things to do than to answer it.
     pub(crate) is_for_others: bool,
+    /// For a read, which may be answered before it is done.
+    pub(crate) later: Option<Later>,
 }
 
 impl Reply {
@@ -80,6 +83,16 @@ impl Reply {
         self.outbox.queue(packet);
     }
 
+    /// Tells a reader to come again.
+    fn come_again(self, runtime: &Handle) {
+        log::debug!("read {:#x} takes long: its caller is told to come again", self.xid);
+        let mut out = accept(self.xid, 8);
+        out.u32(ErrorKind::Unavailable.nfs_status());
+        // No attributes: they might have to be waited for as well.
+        out.bool(false);
+        self.answer(out.into(), false, runtime);
+    }
+
     /// Answers that something broke. The reply is not kept: whether the call was done is
     /// not known.
     fn broken(mut self, is_inline: bool, runtime: &Handle) {
@@ -101,7 +114,33 @@ struct Attempt<F> {
     reply: Option<Reply>,
     /// Whether the thread that read the call is polling.
     is_inline: bool,
+    /// For a call that may be answered before it is done, once it has to wait.
+    waiting: Option<Waiting>,
+    /// For one that was.
+    going_on: Option<GoingOn>,
     runtime: Handle,
+}
+
+impl<F> Attempt<F> {
+    /// Moves on to the runtime, which has been entered.
+    fn leave(&mut self) {
+        self.is_inline = false;
+        let later = self.reply.as_mut().and_then(|reply| reply.later.take());
+        self.waiting = later.map(Later::wait);
+    }
+
+    /// Whoever has waited for long enough is told to come again, and gives its place among
+    /// the calls under way back. It is over if it does not go on without.
+    fn wait(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(waiting) = self.waiting.take_if(|waiting| waiting.is_over(cx)) else {
+            return Poll::Pending;
+        };
+        self.going_on = waiting.go_on();
+        if let Some(reply) = self.reply.take() {
+            reply.come_again(&self.runtime);
+        }
+        if self.going_on.is_some() { Poll::Pending } else { Poll::Ready(()) }
+    }
 }
 
 impl<F: Future<Output = Answer>> Future for Attempt<F> {
@@ -112,7 +151,7 @@ impl<F: Future<Output = Answer>> Future for Attempt<F> {
         let this = &mut *self;
         let polled = catch_unwind(AssertUnwindSafe(|| this.work.as_mut().poll(cx)));
         if matches!(polled, Ok(Poll::Pending)) {
-            return Poll::Pending;
+            return this.wait(cx);
         }
         let Some(reply) = this.reply.take() else { return Poll::Ready(()) };
         match polled {
@@ -136,11 +175,12 @@ pub(crate) fn run(
     let _context = runtime.enter();
     let (work, runtime) = (Box::pin(work), runtime.clone());
     let is_inline = !reply.is_for_others;
-    let mut attempt = Attempt { work, reply: Some(reply), is_inline, runtime };
+    let (reply, waiting, going_on) = (Some(reply), None, None);
+    let mut attempt = Attempt { work, reply, is_inline, waiting, going_on, runtime };
     // The runtime polls again with a waker of its own, so no wake-up can be lost here.
     let mut nobody = Context::from_waker(Waker::noop());
     if !is_inline || Pin::new(&mut attempt).poll(&mut nobody).is_pending() {
-        attempt.is_inline = false;
+        attempt.leave();
         let runtime = attempt.runtime.clone();
         drop(runtime.spawn(attempt));
     }
@@ -179,7 +219,7 @@ mod tests {
         fn reply(&self, xid: u32) -> Reply {
             let permit = self.outbox.begin(0);
             let outbox = Arc::clone(&self.outbox);
-            Reply { xid, outbox, permit, running: None, is_for_others: false }
+            Reply { xid, outbox, permit, running: None, is_for_others: false, later: None }
         }
 
         /// The words of the next reply, less its mark.

@@ -3,6 +3,7 @@
 use crate::rpc::{Claim, Refusal};
 use listen::Peer;
 use std::fmt;
+use std::time::Duration;
 use subtle::ConstantTimeEq;
 use vfs::{Cred, Groups, Stability};
 use zeroize::Zeroizing;
@@ -11,6 +12,12 @@ use zeroize::Zeroizing;
 const NOBODY: u32 = 65_534;
 /// With this many groups there may have been more that did not fit.
 const GROUPS_MAX: usize = 16;
+
+/// How long a read may wait: less than the minute after which Linux asks again.
+const READS_WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// How long a connection may stay that has never named a file: clients do so at once.
+const STRANGERS_WAIT_MAX: Duration = Duration::from_secs(60);
 
 /// Whoever did not say who they are.
 pub(crate) fn nobody() -> Cred {
@@ -41,6 +48,12 @@ pub struct Export {
     pub only_user: Option<u32>,
     /// How safe data is when a stable write or a `COMMIT` is answered.
     pub fsync: Stability,
+    /// How long a read may wait for a store that is slow before its caller is told to come
+    /// again.
+    pub reads_wait_max: Duration,
+    /// How long a connection may stay without a call that has a handle. A call may stop in
+    /// the middle for as long, but for a minute at most.
+    pub strangers_wait_max: Duration,
 }
 
 impl fmt::Debug for Export {
@@ -52,6 +65,8 @@ impl fmt::Debug for Export {
             .field("match_peer_uid", &self.match_peer_uid)
             .field("only_user", &self.only_user)
             .field("fsync", &self.fsync)
+            .field("reads_wait_max", &self.reads_wait_max)
+            .field("strangers_wait_max", &self.strangers_wait_max)
             .finish_non_exhaustive()
     }
 }
@@ -69,6 +84,8 @@ impl Export {
             match_peer_uid: false,
             only_user: None,
             fsync: Stability::Journaled,
+            reads_wait_max: READS_WAIT_MAX,
+            strangers_wait_max: STRANGERS_WAIT_MAX,
         }
     }
 

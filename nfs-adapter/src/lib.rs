@@ -12,11 +12,13 @@
 //! to the runtime, and the thread reads on, so replies come in any order and a slow call
 //! holds nobody up. At most so many calls of a connection, with so many bytes, are under
 //! way; beyond that it is not read. There is never an error for that, nor for taking long:
-//! clients wait. A panic behind the trait costs the one call.
+//! clients wait, but for a read that takes longer than [`Export::reads_wait_max`]: it is
+//! told to come again, and makes room. A panic behind the trait costs the one call.
 //!
 //! The data of a write stays where the socket put it, and the data of a read goes to the
 //! socket from where the file system keeps it. A record that is longer than any call can
-//! be ends the connection before there is memory for it.
+//! be ends the connection before there is memory for it. So does time, for who never has
+//! a handle ([`Export::strangers_wait_max`]).
 //!
 //! # Permissions
 //!
@@ -66,6 +68,7 @@ mod export;
 #[doc(hidden)]
 pub mod fuzz;
 mod handle;
+mod late;
 mod mount;
 mod nfs;
 mod outbox;

@@ -156,6 +156,7 @@ impl<V: Vfs> Service<V> {
                 let (file, offset) = (args.file()?, args.rest.u64()?);
                 let len = args.rest.u32()?.min(core.read_max());
                 reply.permit.reserve(len as usize);
+                reply.later = file.ok().map(|ino| core.late.later((ino, offset, len)));
                 self.run(ask, reply, move |core, ask| async move {
                     core.read(&ask, file, offset, len).await
                 });

@@ -7,6 +7,7 @@
 use crate::buffers::{Buffers, Lent, RECORD_MAX};
 use crate::rpc::{LAST_FRAGMENT, MARK_LEN};
 use bytes::Bytes;
+use listen::Probation;
 use std::io::{self, Read};
 use std::ops::Range;
 use std::sync::Arc;
@@ -68,11 +69,19 @@ pub(crate) struct Incoming<R> {
     ahead: Box<[u8]>,
     /// What of `ahead` has been read and not looked at.
     unread: Range<usize>,
+    /// Of a sender who may be a stranger.
+    probation: Option<Arc<Probation>>,
 }
 
 impl<R: Read> Incoming<R> {
     pub(crate) fn new(stream: R, buffers: Arc<Buffers>) -> Self {
-        Self { stream, buffers, ahead: vec![0; AHEAD_LEN].into(), unread: 0..0 }
+        let ahead: Box<[u8]> = vec![0; AHEAD_LEN].into();
+        Self { stream, buffers, ahead, unread: 0..0, probation: None }
+    }
+
+    /// Reads no more from somebody who has been a stranger for too long.
+    pub(crate) fn watch(&mut self, probation: Arc<Probation>) {
+        self.probation = Some(probation);
     }
 
     /// Whether the next record is here already, so that asking for it does not wait.
@@ -145,7 +154,8 @@ impl<R: Read> Incoming<R> {
         }
         while self.unread.len() < len {
             let is_between = may_end && self.unread.is_empty();
-            match self.stream.read(&mut self.ahead[self.unread.end..]) {
+            let place = &mut self.ahead[self.unread.end..];
+            match read(&mut self.stream, self.probation.as_deref(), place) {
                 Ok(0) if is_between => return Ok(false),
                 Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
                 Ok(count) => self.unread.end += count,
@@ -164,8 +174,30 @@ impl<R: Read> Incoming<R> {
         let (from_ahead, rest) = place.split_at_mut(count);
         from_ahead.copy_from_slice(&self.ahead[self.unread.start..self.unread.start + count]);
         self.unread.start += count;
-        self.stream.read_exact(rest)
+        let mut filled = 0;
+        while filled < rest.len() {
+            match read(&mut self.stream, self.probation.as_deref(), &mut rest[filled..]) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(count) => filled += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
+}
+
+/// Reads what is there; fails if it is no longer wanted. What comes byte by byte is asked
+/// about with each.
+fn read(
+    stream: &mut impl Read,
+    probation: Option<&Probation>,
+    place: &mut [u8],
+) -> io::Result<usize> {
+    if let Some(probation) = probation {
+        probation.check()?;
+    }
+    stream.read(place)
 }
 
 fn is_timeout(error: &io::Error) -> bool {

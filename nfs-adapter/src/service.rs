@@ -10,7 +10,7 @@ use crate::replay::{Begun, CallId, Replies, Sender};
 use crate::rpc::{self, Call, Claim, Refusal, refuse};
 use crate::xdr::Decoder;
 use crate::{mount, nfs};
-use listen::{Peer, Serve, Stream};
+use listen::{Peer, Probation, Serve, Stream};
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::future::Future;
@@ -42,6 +42,8 @@ struct Connection<'a> {
     peer: &'a Peer,
     sender: Sender,
     outbox: Arc<Outbox>,
+    /// Passed by a call that has a handle.
+    probation: Arc<Probation>,
 }
 
 impl<V: Vfs> Serve for Service<V> {
@@ -68,7 +70,9 @@ impl<V: Vfs> Service<V> {
     }
 
     fn serve(&self, peer: &Peer, stream: &Stream) -> io::Result<()> {
-        stream.set_read_timeout(Some(STALLED))?;
+        // This is also how often a stranger is looked at.
+        let patience = STALLED.min(self.core.export.strangers_wait_max);
+        stream.set_read_timeout(Some(patience))?;
         stream.set_write_timeout(Some(STALLED))?;
         self.exchange(peer, stream.as_fd().try_clone_to_owned()?, stream)
     }
@@ -86,8 +90,10 @@ impl<V: Vfs> Service<V> {
             Peer::Unix { uid, pid, .. } => Sender::Process { uid, pid },
         };
         self.supersede(sender, &outbox);
-        let connection = Connection { peer, sender, outbox };
+        let probation = Arc::new(Probation::begin(self.core.export.strangers_wait_max));
         let mut incoming = Incoming::new(stream, Arc::clone(&self.buffers));
+        incoming.watch(Arc::clone(&probation));
+        let connection = Connection { peer, sender, outbox, probation };
         let ended = self.answer_all(&connection, &mut incoming);
         connection.outbox.flush();
         connection.outbox.finish(FINISHING);
@@ -167,11 +173,16 @@ impl<V: Vfs> Service<V> {
         let mut ask = Ask { xid, cred, op: None };
         let outbox = Arc::clone(&connection.outbox);
         let permit = outbox.begin(record.bytes().len());
-        let mut reply = Reply { xid, outbox, permit, running: None, is_for_others: false };
+        let (running, is_for_others, later) = (None, false, None);
+        let mut reply = Reply { xid, outbox, permit, running, is_for_others, later };
         let done = match (call.program, call.version) {
             (nfs::PROGRAM, nfs::VERSION) => {
                 let procedure = nfs::Procedure::new(call.procedure).ok_or(Refusal::NoProcedure)?;
                 let arguments = record.bytes().get(arguments_at..).unwrap_or_default();
+                let probation = &connection.probation;
+                if !probation.is_passed() && self.core.begins_with_handle(arguments) {
+                    probation.pass();
+                }
                 // Without a handle nothing is done, so nothing has to be remembered.
                 if procedure.is_done_once() && self.core.begins_with_handle(arguments) {
                     let what = (call.procedure, ask.cred.uid, arguments);

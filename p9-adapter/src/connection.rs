@@ -151,6 +151,9 @@ pub(crate) fn serve<V: Vfs>(
     if let Err(error) = stream.set_write_timeout(Some(WRITE_TIMEOUT)) {
         log::warn!("a client may take as long as it likes to read: {error}");
     }
+    if let Err(error) = stream.set_read_timeout(Some(session.strangers_wait_max())) {
+        log::warn!("a stranger may stay for as long as it likes: {error}");
+    }
     let pending = Arc::new(Pending::new(bounds));
     let pipe = Pipe { stream, out: Mutex::default() };
     std::thread::scope(|scope| {
@@ -175,7 +178,10 @@ pub(crate) fn serve<V: Vfs>(
 impl<'env, V: Vfs> Connection<'_, 'env, V> {
     fn run(&mut self) -> io::Result<()> {
         let _context = self.runtime.enter();
-        let mut receiver = Receiver::new(self.pipe.stream);
+        let (session, stream): (&'env Arc<Session<V>>, &'env Stream) =
+            (self.session, self.pipe.stream);
+        let mut receiver = Receiver::new(stream);
+        receiver.watch(session.probation());
         loop {
             let max = self.session.msize().unwrap_or(MSIZE_FIRST);
             if !receiver.has_message() {

@@ -1,5 +1,6 @@
 //! What is served, to whom, and how much of it at a time.
 
+use std::time::Duration;
 use vfs::Stability;
 
 /// Who clients become.
@@ -89,7 +90,12 @@ pub struct Export {
     pub fsync: Stability,
     /// What connections may hold at a time.
     pub bounds: Bounds,
+    /// How long a connection may stay on which nobody has attached.
+    pub strangers_wait_max: Duration,
 }
+
+/// Clients attach as soon as they have connected.
+const STRANGERS_WAIT_MAX: Duration = Duration::from_secs(60);
 
 impl Default for Export {
     fn default() -> Self {
@@ -101,6 +107,7 @@ impl Default for Export {
             match_peer_uid: true,
             fsync: Stability::Journaled,
             bounds: Bounds::default(),
+            strangers_wait_max: STRANGERS_WAIT_MAX,
         }
     }
 }

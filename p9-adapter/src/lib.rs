@@ -70,6 +70,7 @@
 //!
 //! * Linux asks again for a lock it waits for every 30 seconds
 //!   (`locktimeout=` of the mount makes it more often).
+//! * A connection on which nobody attaches is closed after [`Export::strangers_wait_max`].
 //! * `flock(2)` and `fcntl(2)` locks are the same thing on the wire.
 //! * There are no messages for holes, space allocation, copying, and renaming without
 //!   replacing: clients do without.

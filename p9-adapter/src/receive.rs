@@ -6,7 +6,7 @@
 
 use crate::wire::{HEADER_LEN, Message};
 use bytes::Bytes;
-use listen::Stream;
+use listen::{Probation, Stream};
 use parking_lot::Mutex;
 use rustix::buffer::spare_capacity;
 use rustix::io::Errno;
@@ -28,6 +28,8 @@ pub(crate) struct Receiver<'a> {
     /// Where the next message begins.
     start: usize,
     spares: Arc<Spares>,
+    /// Of a sender who may be a stranger.
+    probation: Option<&'a Probation>,
 }
 
 fn violation(what: &'static str) -> io::Error {
@@ -37,7 +39,13 @@ fn violation(what: &'static str) -> io::Error {
 impl<'a> Receiver<'a> {
     pub(crate) fn new(stream: &'a Stream) -> Self {
         let buffer = Vec::with_capacity(SMALL_LEN);
-        Self { stream, buffer, start: 0, spares: Arc::default() }
+        Self { stream, buffer, start: 0, spares: Arc::default(), probation: None }
+    }
+
+    /// Receives no more from somebody who has been a stranger for too long. How often that
+    /// is looked at is for the stream's timeout to say.
+    pub(crate) fn watch(&mut self, probation: &'a Probation) {
+        self.probation = Some(probation);
     }
 
     /// The next message, of at most `max` bytes; `None` at the end.
@@ -79,7 +87,7 @@ impl<'a> Receiver<'a> {
             self.buffer.drain(..self.start);
             self.start = 0;
         }
-        receive(self.stream, &mut self.buffer, RecvFlags::empty())
+        receive((self.stream, self.probation), &mut self.buffer, RecvFlags::empty())
     }
 
     fn small(&mut self, len: usize) -> io::Result<Bytes> {
@@ -88,7 +96,8 @@ impl<'a> Receiver<'a> {
                 self.buffer.drain(..self.start);
                 self.start = 0;
             }
-            if !receive(self.stream, &mut self.buffer, RecvFlags::empty())? {
+            let from = (self.stream, self.probation);
+            if !receive(from, &mut self.buffer, RecvFlags::empty())? {
                 return Err(violation("a message is cut off"));
             }
         }
@@ -107,7 +116,7 @@ impl<'a> Receiver<'a> {
         let is_exact = message.capacity() == len;
         let flags = if is_exact { RecvFlags::WAITALL } else { RecvFlags::empty() };
         while message.len() < len {
-            if !receive(self.stream, &mut message, flags)? {
+            if !receive((self.stream, self.probation), &mut message, flags)? {
                 return Err(violation("a message is cut off"));
             }
         }
@@ -118,11 +127,18 @@ impl<'a> Receiver<'a> {
 }
 
 /// Receives into the room that is left; whether anything came.
-fn receive(stream: &Stream, buffer: &mut Vec<u8>, flags: RecvFlags) -> io::Result<bool> {
+fn receive(
+    (stream, probation): (&Stream, Option<&Probation>),
+    buffer: &mut Vec<u8>,
+    flags: RecvFlags,
+) -> io::Result<bool> {
     loop {
+        // It may come byte by byte, so this is asked each time.
+        probation.map_or(Ok(()), Probation::check)?;
         match recv(stream, spare_capacity(buffer), flags) {
             Ok((_, count)) => return Ok(count > 0),
-            Err(Errno::INTR) => {}
+            // A timeout is there to look at strangers; clients may be silent for ever.
+            Err(Errno::INTR | Errno::AGAIN) => {}
             Err(errno) => return Err(errno.into()),
         }
     }

@@ -20,9 +20,10 @@ use crate::wire::{
     IO_OVERHEAD, MSIZE_MAX, MSIZE_MIN, Message, Reply, Request, VERSION, VERSION_UNKNOWN, kind,
 };
 use crate::xattrs::Room;
-use listen::Peer;
+use listen::{Peer, Probation};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 use vfs::{At, ClientId, Context, Cred, Dac, ErrorKind, Ino, Limits, Name, Result, Vfs};
 
 /// The smallest alignment worth it.
@@ -42,6 +43,8 @@ pub(crate) struct Session<V: Vfs> {
     xattr_room: Room,
     /// Zero until a version was agreed on.
     msize: AtomicU32,
+    /// Passed by attaching.
+    probation: Probation,
 }
 
 fn context(cred: &Cred) -> Context<'_> {
@@ -65,8 +68,19 @@ impl<V: Vfs> Session<V> {
             held: Held::default(),
             xattr_room: Room::new(export.bounds.xattr_bytes_max),
             msize: AtomicU32::new(0),
+            probation: Probation::begin(export.strangers_wait_max),
             export,
         }
+    }
+
+    /// Whether somebody has attached, and until when they should.
+    pub(crate) fn probation(&self) -> &Probation {
+        &self.probation
+    }
+
+    /// How long it may take until somebody has.
+    pub(crate) fn strangers_wait_max(&self) -> Duration {
+        self.export.strangers_wait_max
     }
 
     /// The longest message, once a version was agreed on.

@@ -113,7 +113,7 @@ fn a_signal_ends_a_server_in_good_order() {
 }
 
 #[test]
-fn handles_hold_across_restarts_and_belong_to_one_vault() {
+fn s33_handles_hold_across_restarts_and_belong_to_one_vault() {
     let world = World::new();
     let machine = world.first_machine();
     let addr = machine.serve_nfs();
@@ -177,7 +177,7 @@ fn names_and_attributes_that_were_answered_survive_a_kill_at_once() {
 }
 
 #[test]
-fn what_others_can_reach_has_to_be_asked_for() {
+fn s33_what_others_can_reach_has_to_be_asked_for() {
     let world = World::new();
     let machine = world.first_machine();
     // Refused before anything is opened: there is no secret here.
@@ -230,7 +230,7 @@ fn what_others_can_reach_has_to_be_asked_for() {
 }
 
 #[test]
-fn only_addresses_that_are_allowed_get_in() {
+fn s33_only_addresses_that_are_allowed_get_in() {
     let world = World::new();
     let machine = world.first_machine();
     let arguments = ["nfs", "--listen", "127.0.0.1:0", "--allow", "10.0.0.0/8"];
@@ -267,7 +267,7 @@ fn ask_as_nobody(addr: SocketAddr, record: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn users_of_this_machine_cannot_claim_to_be_others() {
+fn s33_users_of_this_machine_cannot_claim_to_be_others() {
     if !is_root("acting as another user") {
         return;
     }

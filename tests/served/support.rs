@@ -7,10 +7,12 @@ use crate::p9::remote::Remote;
 use crate::program::Program;
 use crate::stream::Stream;
 use crate::vault::World;
+use crate::wire::Wire;
 use listen::{Endpoint, Policy};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use tgcryptfs::engine::{Engine, Silent};
+use tgcryptfs::store::{BlobStore, MemoryStore};
 use tokio::runtime::{Builder, Runtime};
 use vfs::Vfs;
 use zeroize::Zeroizing;
@@ -50,15 +52,25 @@ fn policy() -> Policy {
 
 impl Vault {
     pub(crate) fn new() -> Self {
+        Self::on(Arc::new(MemoryStore::new()))
+    }
+
+    pub(crate) fn on(store: Arc<dyn BlobStore>) -> Self {
         let runtime = Builder::new_multi_thread().worker_threads(2).enable_time().build().unwrap();
-        let world = runtime.block_on(World::new());
+        let world = runtime.block_on(World::on(store));
         let engine = runtime.block_on(world.open("a"));
         Self { runtime, world, engine }
     }
 
     pub(crate) fn nfs(&self) -> Nfs {
+        self.nfs_with(|_| {})
+    }
+
+    /// Serves with a changed export.
+    pub(crate) fn nfs_with(&self, change: impl FnOnce(&mut nfs_adapter::Export)) -> Nfs {
         let (fs, handle) = (Arc::new(self.engine.clone()), self.runtime.handle().clone());
-        let export = nfs_adapter::Export::new(FS_ID, Zeroizing::new(KEY));
+        let mut export = nfs_adapter::Export::new(FS_ID, Zeroizing::new(KEY));
+        change(&mut export);
         let server = nfs_adapter::Server::start(fs, endpoint(), policy(), export, handle).unwrap();
         let addr = server.local_addr().unwrap();
         Nfs { server, addr }
@@ -71,6 +83,12 @@ impl Vault {
         let server = p9_adapter::Server::start(fs, endpoint(), policy(), export, handle).unwrap();
         let addr = server.local_addr().unwrap();
         NineP { server, addr }
+    }
+
+    /// Uploads everything, so that it has to be fetched again.
+    pub(crate) fn forget_what_is_here(&self) {
+        self.runtime.block_on(self.engine.sync()).unwrap();
+        self.engine.clear_cache().unwrap();
     }
 
     /// What clients left is whole, and another machine finds the same.
@@ -92,6 +110,11 @@ impl Nfs {
     pub(crate) fn client(&self) -> Client {
         let addr = self.addr;
         Client::new(move || Stream::tcp(addr))
+    }
+
+    /// A client that knows nothing but bytes.
+    pub(crate) fn wire(&self) -> Wire {
+        Wire::new(self.addr)
     }
 
     /// A client whose calls are made by libnfs.

@@ -8,7 +8,7 @@ use std::net::TcpStream;
 use tgcryptfs_listen::Policy;
 
 #[test]
-fn only_addresses_on_the_list_get_in() {
+fn s33_only_addresses_on_the_list_get_in() {
     keep_log();
     let allow = vec!["127.0.0.8/30".parse().unwrap()];
     let (listener, echo) = start(Policy { allow, ..open_policy() });

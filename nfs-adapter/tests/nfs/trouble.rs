@@ -213,6 +213,85 @@ fn a_store_that_is_out_of_reach_makes_clients_try_again() {
     assert_eq!(wire.status(&Auth::root(), GETATTR, &root()), 0);
 }
 
+/// What NFS has for "try again later".
+const JUKEBOX: u32 = 10_008;
+
+fn waits_shortly(export: &mut tgcryptfs_nfs::Export) {
+    export.reads_wait_max = Duration::from_millis(50);
+}
+
+#[test]
+fn a_read_that_takes_long_comes_again_and_finds_what_went_on_without_it() {
+    let served = Served::with(waits_shortly);
+    let mut wire = served.wire();
+    let file = file_with(&mut wire, b"data");
+    let leave = Arc::new(Semaphore::new(0));
+    served.probe.trouble("read", Some(Trouble::Wait(Arc::clone(&leave))));
+    let read = Out::default().opaque(&file).u64(0).u32(4);
+    for _ in 0..3 {
+        // A status, and no attributes.
+        let told = [JUKEBOX.to_be_bytes(), [0; 4]].concat();
+        assert_eq!(wire.nfs(&Auth::root(), READ, &read), told);
+    }
+    leave.add_permits(3);
+    while leave.available_permits() > 2 {
+        std::thread::yield_now();
+    }
+    pause();
+    assert_eq!(leave.available_permits(), 2, "one of the three went on");
+    let body = wire.nfs(&Auth::root(), READ, &read);
+    assert!(body.starts_with(&[0; 4]) && body.ends_with(b"data"));
+}
+
+#[test]
+fn reads_that_take_long_keep_no_place() {
+    let served = Served::with(waits_shortly);
+    let mut wire = served.wire();
+    let file = file_with(&mut wire, b"data");
+    let leave = Arc::new(Semaphore::new(0));
+    served.probe.trouble("read", Some(Trouble::Wait(Arc::clone(&leave))));
+    let total = 2 * CALLS_MAX as u32;
+    let read = |xid: u32| {
+        let arguments = Out::default().opaque(&file).u64(xid.into()).u32(10);
+        marked(&call(xid, &Auth::root(), (NFS, 3, READ), &arguments.0))
+    };
+    let burst: Vec<u8> = (0..total).flat_map(read).chain(marked(&lookup(total))).collect();
+    wire.stream.write_all(&burst).unwrap();
+    let mut xids: Vec<_> = (0..=total)
+        .map(|_| {
+            let reply = wire.reply();
+            let expected = if reply.xid == total { 2 } else { JUKEBOX };
+            assert_eq!(reply.body[..4], expected.to_be_bytes(), "call {}", reply.xid);
+            reply.xid
+        })
+        .collect();
+    xids.sort_unstable();
+    assert_eq!(xids, (0..=total).collect::<Vec<_>>());
+    assert_eq!(served.probe.count("read"), total as usize);
+    // What goes on is bounded: it holds memory that no connection answers for.
+    leave.add_permits(total as usize);
+    pause();
+    let went_on = total as usize - leave.available_permits();
+    assert!((1..=32).contains(&went_on), "{went_on}");
+}
+
+#[test]
+fn a_write_that_takes_long_is_never_said_not_to_be_done() {
+    let served = Served::with(waits_shortly);
+    let mut wire = served.wire();
+    let file = file_with(&mut wire, b"data");
+    let leave = Arc::new(Semaphore::new(0));
+    served.probe.trouble("write", Some(Trouble::Wait(Arc::clone(&leave))));
+    let write = Out::default().opaque(&file).u64(0).words(&[4, 0]).opaque(b"DATA");
+    wire.send(&call(5, &Auth::root(), (NFS, 3, WRITE), &write.0));
+    pause();
+    // Nothing is said of it, while others are answered.
+    assert_eq!(wire.status(&Auth::root(), GETATTR, &root()), 0);
+    leave.add_permits(1);
+    let reply = wire.reply();
+    assert_eq!((reply.xid, &reply.body[..4]), (5, &[0; 4][..]));
+}
+
 #[test]
 fn stopping_waits_for_what_is_under_way() {
     let served = Served::new();

@@ -1,7 +1,8 @@
 //! Who may do what: paths, handles, users.
 
 use crate::support::{Served, handle};
-use crate::wire::{Auth, In, MOUNT, NFS, Out, Verdict, Wire};
+use crate::wire::{Auth, In, MOUNT, NFS, Out, Verdict, Wire, call, marked};
+use std::io::Write;
 use tgcryptfs_nfs::{ExportPath, Squash};
 use zeroize::Zeroizing;
 
@@ -56,7 +57,7 @@ fn a_directory_below_the_export_may_be_mounted() {
 }
 
 #[test]
-fn a_secret_path_is_the_only_one_and_is_not_told() {
+fn s33_a_secret_path_is_the_only_one_and_is_not_told() {
     let served = Served::with(|export| export.path = secret(false));
     let mut wire = served.wire();
     for guess in ["/", "", "/s3cre", "/S3CRET", "/etc"] {
@@ -87,7 +88,7 @@ fn a_path_for_one_mount_is_spent_by_it() {
 }
 
 #[test]
-fn only_handles_that_were_given_are_taken() {
+fn s33_only_handles_that_were_given_are_taken() {
     let served = Served::new();
     let (mut wire, root) = served.mounted();
     let mut status = |handle: &[u8]| wire.status(&Auth::root(), 1, &Out::default().opaque(handle));
@@ -105,6 +106,88 @@ fn only_handles_that_were_given_are_taken() {
     // Longer than any handle: not even arguments.
     let reply = wire.ask(&Auth::root(), (NFS, 3, 1), &Out::default().opaque(&[0; 65]));
     assert_eq!(reply.verdict, Verdict::Refused(4));
+}
+
+/// What the file system can be asked through the protocol.
+const METHODS: [&str; 16] = [
+    "lookup", "getattr", "setattr", "access", "readlink", "create", "make", "link", "unlink",
+    "rmdir", "rename", "read", "write", "readdir", "statfs", "sync",
+];
+
+#[test]
+fn s33_who_has_no_handle_gets_nothing() {
+    let served = Served::with(|export| export.path = secret(false));
+    let mut wire = served.wire();
+    // A good one, but for a bit: nothing else is to be known of it than that it is bad.
+    let mut forged = handle(1);
+    forged[30] ^= 1;
+    let (target, none) = (Out::default().opaque(&forged), [0; 6]);
+    let named = |name: &[u8]| target.clone().opaque(name);
+    let calls = [
+        (1, target.clone()),
+        (2, target.clone().words(&none).u32(0)),
+        (3, named(b"file")),
+        (4, target.clone().u32(0x3f)),
+        (5, target.clone()),
+        (6, target.clone().u64(0).u32(10)),
+        (7, target.clone().u64(0).words(&[4, 0]).opaque(b"data")),
+        (8, named(b"new").u32(0).words(&none)),
+        (9, named(b"new").words(&none)),
+        (10, named(b"new").words(&none).opaque(b"target")),
+        (11, named(b"new").u32(7).words(&none)),
+        (12, named(b"file")),
+        (13, named(b"file")),
+        (14, named(b"file").opaque(&forged).opaque(b"other")),
+        (15, target.clone().opaque(&forged).opaque(b"other")),
+        (16, target.clone().u64(0).u64(0).u32(4096)),
+        (17, target.clone().u64(0).u64(0).words(&[4096, 8192])),
+        (18, target.clone()),
+        (19, target.clone()),
+        (20, target.clone()),
+        (21, target.clone().u64(0).u32(0)),
+    ];
+    for auth in [Auth::None, Auth::user(1000), Auth::root()] {
+        for (procedure, arguments) in &calls {
+            let status = wire.status(&auth, *procedure, arguments);
+            assert_eq!(status, BAD_HANDLE, "procedure {procedure} as {auth:?}");
+        }
+        // Nor does it get one, or hear for what path it would.
+        assert_eq!(wire.mount(&auth, "/"), Err(2));
+        let exports = wire.ask(&auth, (MOUNT, 3, 5), &Out::default());
+        assert_eq!((exports.verdict, &exports.body[..]), (Verdict::Success, &[0; 4][..]));
+    }
+    for method in METHODS {
+        assert_eq!(served.probe.count(method), 0, "{method}");
+    }
+}
+
+#[test]
+fn s33_who_has_no_handle_is_not_kept() {
+    let served = Served::with(|export| {
+        export.path = secret(false);
+        export.strangers_wait_max = std::time::Duration::from_millis(300);
+    });
+    let (mut known, root) = (served.wire(), Out::default().opaque(&handle(1)));
+    assert_eq!(known.status(&Auth::root(), 1, &root), 0);
+    let (mut silent, mut half, mut guesses) = (served.wire(), served.wire(), served.wire());
+    half.stream.write_all(&[0x80, 0, 0]).unwrap();
+    assert_eq!(guesses.mount(&Auth::root(), "/guess"), Err(2));
+    let mut forged = handle(1);
+    forged[30] ^= 1;
+    let forged = Out::default().opaque(&forged);
+    assert_eq!(guesses.status(&Auth::root(), 1, &forged), BAD_HANDLE);
+    for stranger in [&mut silent, &mut half, &mut guesses] {
+        assert!(stranger.is_ended());
+    }
+    // Nor does it help to go on asking.
+    let mut asks = served.wire();
+    let call = marked(&call(7, &Auth::root(), (NFS, 3, 1), &forged.0));
+    let mut count = 0;
+    while asks.stream.write_all(&call).is_ok() && asks.record().is_ok() {
+        count += 1;
+        assert!(count < 10_000_000, "it is never turned out");
+    }
+    assert_eq!(known.status(&Auth::root(), 1, &root), 0, "who was let in may be silent");
 }
 
 #[test]
@@ -227,7 +310,7 @@ fn own_uid() -> u32 {
 }
 
 #[test]
-fn a_neighbour_must_be_who_it_says() {
+fn s33_a_neighbour_must_be_who_it_says() {
     let served = Served::with(|export| export.match_peer_uid = true);
     if own_uid() == 0 {
         // Root may claim to be anybody, as a kernel does for its users.
@@ -262,7 +345,7 @@ fn own_address() -> Option<std::net::IpAddr> {
 }
 
 #[test]
-fn a_neighbour_that_comes_from_another_address_must_be_who_it_says_too() {
+fn s33_a_neighbour_that_comes_from_another_address_must_be_who_it_says_too() {
     let served = Served::with(|export| export.match_peer_uid = true);
     let (0, Some(own)) = (own_uid(), own_address()) else {
         return eprintln!("skipped: needs root, and an address beside loopback");
@@ -297,7 +380,7 @@ fn as_user<T: Send>(uid: u32, work: impl FnOnce() -> T + Send) -> T {
 }
 
 #[test]
-fn nothing_is_changed_through_a_read_only_export() {
+fn s33_nothing_is_changed_through_a_read_only_export() {
     let served = Served::new();
     let (mut wire, root) = served.mounted();
     let file = create(&mut wire, &Auth::root(), &root, "file", 0o666).unwrap();

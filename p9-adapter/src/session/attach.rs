@@ -49,6 +49,7 @@ impl<V: Vfs> Session<V> {
         let found = Mutex::new(None);
         let root = Fid { attach, ino: attr.ino, kind: attr.kind, found, role: Role::Named };
         self.fids.insert(fid, root)?;
+        self.probation.pass();
         Ok(Reply::to(kind::ATTACH, Qid::LEN).qid(Qid::of(&attr)))
     }
 

@@ -419,9 +419,23 @@ impl Client {
         (start, len): (u64, u64),
         (process, machine): (u32, &str),
     ) -> Called<u8> {
-        let put = Put::default().u32(fid).u8(kind).u32(1).u64(start).u64(len);
-        self.call(T_LOCK, &put.u32(process).s(machine)).map(|answer| Take(&answer).u8())
+        let put = locking(fid, (kind, WAITS), (start, len), (process, machine));
+        self.call(T_LOCK, &put).map(|answer| Take(&answer).u8())
     }
+}
+
+/// The flag of a lock that its program waits for (`F_SETLKW`).
+pub(crate) const WAITS: u32 = 1;
+
+/// The fields of a `Tlock`.
+pub(crate) fn locking(
+    fid: u32,
+    (kind, flags): (u8, u32),
+    (start, len): (u64, u64),
+    (process, machine): (u32, &str),
+) -> Put {
+    let put = Put::default().u32(fid).u8(kind).u32(flags).u64(start).u64(len);
+    put.u32(process).s(machine)
 }
 
 /// What follows a count.

@@ -1,6 +1,8 @@
 //! Locks between clients.
 
-use crate::p9::client::{Client, EBADF, EINVAL, O_RDWR, Put, T_GETLOCK, T_REMOVE, Take};
+use crate::p9::client::{
+    Client, EBADF, EINVAL, O_RDWR, Put, T_FLUSH, T_GETLOCK, T_LOCK, T_REMOVE, Take, WAITS, locking,
+};
 use crate::p9::support::{ROOT, Served, wait_until};
 
 const READ: u8 = 0;
@@ -61,6 +63,59 @@ fn the_holder_is_told() {
     two.lock(b, READ, (100, 0), (9, "two")).unwrap();
     assert_eq!(ask(&mut one, a, WRITE, 90, 0, "one").0, READ);
     assert_eq!(ask(&mut one, a, WRITE, 90, 0, "one").2, 0, "to the end");
+}
+
+/// Asks as a client does whose program waits, or does not.
+fn ask(client: &mut Client, fid: u32, flags: u32) -> u8 {
+    let put = locking(fid, (WRITE, flags), ALL, (2, "two"));
+    Take(&client.call(T_LOCK, &put).unwrap()).u8()
+}
+
+/// The server keeps no line of those who wait: Linux asks again after half a minute.
+#[test]
+fn who_waits_for_a_lock_is_answered_at_once_and_has_it_by_asking_again() {
+    let served = Served::new();
+    let ((mut one, a), (mut two, b)) = two(&served);
+    assert_eq!(one.lock(a, WRITE, ALL, (1, "one")), Ok(SUCCESS));
+    for flags in [WAITS, 0, WAITS] {
+        assert_eq!(ask(&mut two, b, flags), BLOCKED);
+    }
+    assert_eq!(served.probe.count("lock"), 4, "each was tried, and none is left behind");
+    assert_eq!(one.lock(a, UNLOCK, ALL, (1, "one")), Ok(SUCCESS));
+    // Nobody has it before it is asked for again.
+    let mut third = served.client();
+    let c = opened(&mut third, "f");
+    assert_eq!(third.lock(c, WRITE, ALL, (3, "three")), Ok(SUCCESS));
+    assert_eq!(ask(&mut two, b, WAITS), BLOCKED);
+    drop(third);
+    let two = std::sync::Mutex::new(two);
+    wait_until("the lock to be free", || ask(&mut two.lock().unwrap(), b, WAITS) == SUCCESS);
+    assert_eq!(one.lock(a, WRITE, ALL, (1, "one")), Ok(BLOCKED));
+}
+
+/// Whoever hears that it has a lock lets go of it; who hears nothing would not.
+#[test]
+fn a_lock_that_is_flushed_is_answered_first() {
+    let served = Served::new();
+    let ((mut one, a), (mut two, b)) = two(&served);
+    for (is_taken, status) in [(true, BLOCKED), (false, SUCCESS)] {
+        let kind = if is_taken { WRITE } else { UNLOCK };
+        assert_eq!(one.lock(a, kind, ALL, (1, "one")), Ok(SUCCESS));
+        served.probe.shut("lock");
+        two.send(10, T_LOCK, &locking(b, (WRITE, WAITS), ALL, (2, "two")));
+        two.send(11, T_FLUSH, &Put::default().u16(10));
+        // Nothing is said of either before it is known.
+        two.stat(ROOT).unwrap();
+        served.probe.open_up("lock");
+        let (answer, flushed) = (two.receive(), two.receive());
+        assert_eq!((answer.kind, answer.tag, answer.fields), (T_LOCK + 1, 10, vec![status]));
+        assert_eq!((flushed.kind, flushed.tag), (T_FLUSH + 1, 11));
+    }
+    assert_eq!(two.lock(b, UNLOCK, ALL, (2, "two")), Ok(SUCCESS));
+    assert_eq!(one.lock(a, WRITE, ALL, (1, "one")), Ok(SUCCESS), "nothing is left of it");
+    // One that was answered before has nothing to be flushed.
+    two.send(11, T_FLUSH, &Put::default().u16(10));
+    assert_eq!(two.receive().kind, T_FLUSH + 1);
 }
 
 #[test]

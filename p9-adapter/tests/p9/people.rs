@@ -30,7 +30,7 @@ fn connected_as(served: &Served, uid: u32, gid: u32) -> Client {
 }
 
 #[test]
-fn a_peer_on_a_unix_socket_is_itself() {
+fn s33_a_peer_on_a_unix_socket_is_itself() {
     if !is_root() {
         println!("skipped: only root can connect as others");
         return;
@@ -81,7 +81,7 @@ fn what_only_a_group_may_is_refused() {
 }
 
 #[test]
-fn over_tcp_a_local_peer_must_own_its_socket() {
+fn s33_over_tcp_a_local_peer_must_own_its_socket() {
     let served = Served::with(Export::default());
     let me = rustix::process::geteuid().as_raw();
     let mut client = served.connect();
@@ -121,7 +121,7 @@ fn root_is_squashed() {
 }
 
 #[test]
-fn a_secret_name_has_to_be_known() {
+fn s33_a_secret_name_has_to_be_known() {
     let name = TreeName::Secret(b"s3cret"[..].into());
     let served = Served::with(Export { name, ..trusting() });
     let mut client = served.connect();
@@ -136,7 +136,39 @@ fn a_secret_name_has_to_be_known() {
 }
 
 #[test]
-fn nothing_changes_through_a_read_only_export() {
+fn s33_who_does_not_attach_is_not_kept() {
+    let strangers_wait_max = std::time::Duration::from_millis(300);
+    let name = TreeName::Secret(b"s3cret"[..].into());
+    let served = Served::with(Export { strangers_wait_max, name, ..trusting() });
+    let mut known = served.connect();
+    known.version(MSIZE, "9P2000.L");
+    known.attach_as(ROOT, "", "s3cret", 0).unwrap();
+    let (mut silent, mut half, mut agreed) =
+        (served.connect(), served.connect(), served.connect_unix());
+    half.send_raw(&[19, 0, 0]);
+    agreed.version(MSIZE, "9P2000.L");
+    // Guessing is no sign of belonging here.
+    assert_eq!(agreed.attach_as(1, "", "guess", 0), Err(ENOENT));
+    for stranger in [&mut silent, &mut half, &mut agreed] {
+        assert!(stranger.try_receive().is_none(), "the server hangs up");
+    }
+    // Nor does it help to go on asking.
+    let mut asks = served.connect();
+    asks.version(MSIZE, "9P2000.L");
+    let mut count = 0;
+    loop {
+        asks.send(1, T_MKDIR, &Put::default().u32(ROOT).s("d").u32(0o755).u32(0));
+        if asks.try_receive().is_none() {
+            break;
+        }
+        count += 1;
+        assert!(count < 10_000_000, "it is never turned out");
+    }
+    assert!(known.stat(ROOT).is_ok(), "who was let in may be silent");
+}
+
+#[test]
+fn s33_nothing_changes_through_a_read_only_export() {
     let served = Served::with(Export { read_only: true, ..trusting() });
     let attr = vfs::SetAttr { mode: Some(0o666), ..vfs::SetAttr::default() };
     let root = vfs::Cred::root();

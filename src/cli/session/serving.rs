@@ -208,7 +208,7 @@ mod tests {
     use crate::env::Env;
 
     #[test]
-    fn handles_of_one_mount_are_good_for_no_other() {
+    fn s33_handles_of_one_mount_are_good_for_no_other() {
         let (env, of_machine) = (Env::real(), Key32::copy_of(&[7; 32]));
         let mounts = [(); 2].map(|()| handle_key(&of_machine, &env, true));
         assert_ne!(*mounts[0], *mounts[1]);
