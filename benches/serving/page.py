@@ -74,11 +74,7 @@ HALVED = servers.Nfsserve.name
 OTHERS_MAX = 0.1
 
 # Why a target does not hold, by protocol, step and what is measured: from profiles.
-REASONS = {
-    ("nfs", "write", "cpu_per_gib"):
-        "most of it is the kernel's, which finds and clears pages for what the file system in memory is to hold: as much before every one of "
-        "these servers. Without that it is the next line, where these pages are there already.",
-}
+REASONS = {}
 
 
 class Results:
@@ -203,7 +199,8 @@ One client asks every server of a protocol the same, over one connection, with e
 all answers. It has one of the cores for itself, and a server that keeps both busy shares them with it. What it writes is random.
 
 The column `tgcryptfs` is the protocol server alone, over a file system that holds names in memory and encrypts nothing. Over NFS it holds
-data there too, and the crates `nfsserve` and `nfs3_server` stand before the same one. It copies what is written; what is read it hands out by
+data there too, in memory that is allocated and touched before anything is measured, and the crates `nfsserve` and `nfs3_server` stand before
+the same one. It copies what is written; what is read it hands out by
 reference to whoever can take that, and copies it for interfaces that want a vector, as those of both crates do. NFS-Ganesha and `diod`, as
 Debian ships them, serve a directory on tmpfs; with them the project's servers are compared over data in files on tmpfs, which costs a system
 call for each read and write (NFS: column `over tmpfs`; 9P: both columns). "Whole program" is `tgcryptfs serve` with a directory store on

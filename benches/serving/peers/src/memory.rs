@@ -11,7 +11,7 @@ mod file;
 mod served;
 
 use bytes::Bytes;
-use file::File;
+use file::{File, Spare};
 use parking_lot::{Mutex, RwLock};
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
@@ -25,6 +25,8 @@ pub(crate) const COOKIE_FIRST: u64 = vfs::Cookie::FIRST_ENTRY - 1;
 /// The number of the root.
 pub(crate) const ROOT: u64 = Ino::ROOT.get();
 const PIECE_LEN: u64 = 1 << 20;
+/// What is allocated before anything is measured: what the largest file needs.
+const SPARE_PIECES: usize = 512;
 
 /// The file system.
 pub(crate) struct Memory {
@@ -32,6 +34,8 @@ pub(crate) struct Memory {
     last: AtomicU64,
     /// The directory that data lies in, if it does not lie in memory.
     dir: Option<PathBuf>,
+    /// Where it lies in memory.
+    spare: Arc<Spare>,
 }
 
 /// A file or directory.
@@ -210,7 +214,8 @@ impl Memory {
         if let Ok(root) = Node::new(ROOT, Kind::Directory, Body::Dir(Dir::new(ROOT)), &set) {
             nodes.insert(ROOT, Arc::new(root));
         }
-        Self { nodes: RwLock::new(nodes), last: AtomicU64::new(ROOT), dir }
+        let spare = Spare::new(if dir.is_none() { SPARE_PIECES } else { 0 });
+        Self { nodes: RwLock::new(nodes), last: AtomicU64::new(ROOT), dir, spare }
     }
 
     /// An inode by number.
@@ -240,7 +245,7 @@ impl Memory {
         let before = state.attr.clone();
         let ino = self.last.fetch_add(1, Ordering::Relaxed) + 1;
         let body = match kind {
-            Kind::Regular => Body::File(File::new(self.dir.as_deref(), ino)?),
+            Kind::Regular => Body::File(File::new(self.dir.as_deref(), &self.spare, ino)?),
             Kind::Directory => Body::Dir(Dir::new(parent)),
             _ => return Err(ErrorKind::NotSupported.into()),
         };

@@ -2,18 +2,47 @@
 
 use super::PIECE_LEN;
 use bytes::{Bytes, BytesMut};
+use parking_lot::Mutex;
 use rustix::buffer::spare_capacity;
 use std::fs::File as Opened;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::Arc;
 use vfs::{Error, ErrorKind, Result, Segments};
+
+/// Writes below that are those of small files.
+const SMALL_MAX: usize = 64 << 10;
 
 /// Where data lies.
 pub(super) enum File {
     /// In pieces, each shorter than [`PIECE_LEN`] if the rest of it is a hole.
-    Pieces(Vec<Bytes>),
+    Pieces(Vec<Bytes>, Arc<Spare>),
     /// In a file without a name.
     Opened(Opened),
+}
+
+/// Memory for pieces that the kernel has given already: what it takes to find and clear it
+/// is as much for every server, and more than what any of them does with a write.
+pub(super) struct Spare(Mutex<Vec<BytesMut>>);
+
+impl Spare {
+    /// So many pieces.
+    pub(super) fn new(pieces: usize) -> Arc<Self> {
+        let touched = |_| {
+            let mut piece = BytesMut::zeroed(PIECE_LEN as usize);
+            // What is zero already may be somebody's who has not been given a page yet.
+            piece.fill(1);
+            piece.clear();
+            piece
+        };
+        Arc::new(Self(Mutex::new((0..pieces).map(touched).collect())))
+    }
+
+    /// An empty piece for what is to be written into it; small ones come from elsewhere.
+    fn piece(&self, len: usize) -> BytesMut {
+        let taken = if len >= SMALL_MAX { self.0.lock().pop() } else { None };
+        taken.unwrap_or_default()
+    }
 }
 
 fn broken(error: std::io::Error) -> Error {
@@ -22,8 +51,8 @@ fn broken(error: std::io::Error) -> Error {
 
 impl File {
     /// An empty file, in memory or in a directory.
-    pub(super) fn new(dir: Option<&Path>, number: u64) -> Result<Self> {
-        let Some(dir) = dir else { return Ok(Self::Pieces(Vec::new())) };
+    pub(super) fn new(dir: Option<&Path>, spare: &Arc<Spare>, number: u64) -> Result<Self> {
+        let Some(dir) = dir else { return Ok(Self::Pieces(Vec::new(), Arc::clone(spare))) };
         let path = dir.join(number.to_string());
         let opened = Opened::options().read(true).write(true).create_new(true).open(&path);
         let opened = opened.map_err(broken)?;
@@ -33,7 +62,7 @@ impl File {
 
     pub(super) fn read(&self, offset: u64, len: usize) -> Result<Segments> {
         match self {
-            Self::Pieces(pieces) => Ok(read_pieces(pieces, offset, len)),
+            Self::Pieces(pieces, _) => Ok(read_pieces(pieces, offset, len)),
             Self::Opened(opened) => {
                 let mut data = Vec::with_capacity(len);
                 while data.len() < len {
@@ -51,7 +80,7 @@ impl File {
 
     pub(super) fn write(&mut self, offset: u64, data: &[u8]) -> Result<()> {
         match self {
-            Self::Pieces(pieces) => write_pieces(pieces, offset, data),
+            Self::Pieces(pieces, spare) => write_pieces(pieces, spare, offset, data),
             Self::Opened(opened) => opened.write_all_at(data, offset).map_err(broken)?,
         }
         Ok(())
@@ -60,7 +89,7 @@ impl File {
     /// Makes everything from `size` on a hole.
     pub(super) fn cut(&mut self, size: u64) -> Result<()> {
         match self {
-            Self::Pieces(pieces) => {
+            Self::Pieces(pieces, _) => {
                 let (index, at) = place(size);
                 pieces.truncate(index + 1);
                 if let Some(piece) = pieces.get_mut(index) {
@@ -97,7 +126,7 @@ fn read_pieces(pieces: &[Bytes], mut offset: u64, len: usize) -> Segments {
     data
 }
 
-fn write_pieces(pieces: &mut Vec<Bytes>, mut offset: u64, mut data: &[u8]) {
+fn write_pieces(pieces: &mut Vec<Bytes>, spare: &Spare, mut offset: u64, mut data: &[u8]) {
     while !data.is_empty() {
         let (index, at) = place(offset);
         let (part, rest) = data.split_at(data.len().min(PIECE_LEN as usize - at));
@@ -106,7 +135,11 @@ fn write_pieces(pieces: &mut Vec<Bytes>, mut offset: u64, mut data: &[u8]) {
         }
         let piece = std::mem::take(&mut pieces[index]);
         // Copied only while somebody still reads it.
-        let mut piece = piece.try_into_mut().unwrap_or_else(|held| BytesMut::from(&held[..]));
+        let mut piece = if piece.is_empty() {
+            spare.piece(part.len())
+        } else {
+            piece.try_into_mut().unwrap_or_else(|held| BytesMut::from(&held[..]))
+        };
         if piece.len() < at {
             piece.resize(at, 0);
         }
