@@ -235,7 +235,8 @@ def markdown(paths):
 
 `benches/peers/run` made this page on {about['date']}: {about['cores']} cores of {about['cpu']}, Linux {about['kernel']}. It measures tgcryptfs over a
 directory store beside the same directory without anything (`plain`), libfuse's `passthrough_ll` with the write-back cache (what FUSE itself
-costs), and the encrypting file systems gocryptfs and securefs as Debian ships them. Medians of several repetitions, run in turns on the
+costs), and the encrypting file systems gocryptfs and securefs as Debian ships them: these two are all the peers there are here, no other was
+measured, and no target is about another. Medians of several repetitions, run in turns on the
 same machine. Machines differ and neighbours disturb: read ratios, not figures. "To the best peer" compares with whichever encrypting peer does
 best on that line; above 1 tgcryptfs is better. [BENCHMARKS-SERVING](BENCHMARKS-SERVING.md) is about the servers of NFS and 9P.
 """]
