@@ -7,6 +7,9 @@
 `benches/peers/run` prepares all it needs and calls both. Every repetition runs every
 group on every system, one after another in an order that rotates, so that what else
 happens on the machine falls on all of them.
+
+Both fail if tgcryptfs had more in memory than its configuration and docs/SEMANTICS.md let it
+have: when all is measured, with status 3, or reported.
 """
 
 import argparse
@@ -20,6 +23,10 @@ import traceback
 import report
 import systems
 import workloads
+
+
+# The exit status of `measure` if all was measured but took too much memory.
+OVER_MEMORY = 3
 
 
 class Place:
@@ -113,9 +120,11 @@ def measure(options):
                 try:
                     touch_memory(options.base)
                     system.fresh()
+                    if system.memory_budget_mib is not None:
+                        place.note("memory_budget", system.memory_budget_mib)
                     workloads.GROUPS[group](place)
-                    place.note("memory_peak", system.memory_mib("VmHWM"))
                     system.stop()
+                    place.note("memory_peak", system.peak_mib)
                 except Exception:
                     # What was measured before still counts, and the others go on.
                     traceback.print_exc()
@@ -131,7 +140,7 @@ def measure(options):
 def about(options):
     with open("/proc/cpuinfo") as info:
         model = next(line.split(":")[1].strip() for line in info if line.startswith("model name"))
-    kind = systems.run(["stat", "-f", "-c", "%T", options.base]).strip()
+    kind = systems.run(["findmnt", "-no", "FSTYPE", "-T", options.base]).strip()
     return {
         "date": time.strftime("%Y-%m-%d"), "cpu": model, "cores": os.cpu_count(),
         "kernel": os.uname().release, "base": kind, "repeat": options.repeat,
@@ -156,8 +165,13 @@ def main():
     options = parser.parse_args()
     if options.command == "measure":
         measure(options)
+        problems, status = report.memory_problems([options.results]), OVER_MEMORY
     else:
         sys.stdout.write(report.markdown(options.results))
+        problems, status = report.memory_problems(options.results), 1
+    if problems:
+        print("\n".join(problems), file=sys.stderr)
+        sys.exit(status)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,10 @@ OTHER_TARGETS = {
     ("seq_write_compressible", FLOOR, "tmpfs"): 0.75,
     ("random_fsync", "plain", "disk"): 0.80,
 }
+# What is measured in each group, and so more often than the groups are repeated.
+OF_ALL_GROUPS = ("mount", "memory_peak", "memory_budget")
+# What older results call a file system, which `stat -f` cannot tell apart.
+OLD_BASES = {"ext2/ext3": "ext2, ext3 or ext4"}
 # The most CPU time for a key, as a multiple of the passthrough's.
 CPU_TARGETS = {"seq_write": 1.3}
 # The most bytes for each byte.
@@ -36,6 +40,7 @@ ROWS = {
         ("random_read_warm", "read again", "per s", True, None),
         ("random_write", "write, one fsync at the end", "per s", True, None),
         ("random_fsync", "write and fsync each", "per s", True, None),
+        ("random_fsync_latency", "the same, median latency", "µs", False, None),
     ],
     "5,000 files of 4 KiB": [
         ("small_create", "create, write, close", "per s", True, 2.0),
@@ -97,8 +102,10 @@ class Results:
                     self.found[key, one["system"]].append(result)
 
     def repetitions(self):
-        """Of what was repeated least often."""
-        return min(len(found) for (_, system), found in self.found.items() if system == SELF)
+        """How often everything was measured, in words."""
+        counts = {len(found) for (key, _), found in self.found.items() if key not in OF_ALL_GROUPS}
+        least, most = min(counts, default=0), max(counts, default=0)
+        return f"{least}" if least == most else f"{least} to {most}"
 
     def median(self, key, system, of=lambda result: result["figure"]):
         found = [of(result) for result in self.found.get((key, system), [])]
@@ -107,6 +114,11 @@ class Results:
     def peak(self, system):
         found = [result["figure"] for result in self.found.get(("memory_peak", system), [])]
         return max(found) if found else None
+
+    def memory_budget(self):
+        """The most MiB that it may have in memory; nothing for results that do not say."""
+        found = [result["figure"] for result in self.found.get(("memory_budget", SELF), [])]
+        return min(found) if found else None
 
     def ratio(self, key, other, more):
         """How many times as good as `other`."""
@@ -181,7 +193,10 @@ def costs(results):
     for key, label in (("memory_small", "after 5,000 creates"), ("memory_write", "after writing 1 GiB")):
         if results.median(key, SELF) is not None:
             lines.append([f"resident {label}, MiB"] + [number(results.median(key, n)) for n in names])
-    lines.append(["resident at most, MiB"] + [number(results.peak(n)) for n in names])
+    budget, note = results.memory_budget(), ""
+    if budget:
+        note = f" ({SELF} within its budget of {budget:.0f} {'✓' if is_within_memory(results) else '✗'})"
+    lines.append([f"resident at most, MiB{note}"] + [number(results.peak(n)) for n in names])
     for key, label, form in SPACE_ROWS:
         figures = [results.median(key, n) for n in names]
         if figures[-1] is None or (key.startswith("written") and results.about["base"] == "tmpfs"):
@@ -195,6 +210,24 @@ def costs(results):
     return table(["Costs (client and server together)", *names], lines)
 
 
+def is_within_memory(results):
+    """Whether it kept to its budget, or nobody said what that is."""
+    budget, peak = results.memory_budget(), results.peak(SELF)
+    return budget is None or (peak is not None and peak <= budget)
+
+
+def memory_problems(paths):
+    """What is to be told of runs that took more memory than they may."""
+    problems = []
+    for path in paths:
+        results = Results(path)
+        if not is_within_memory(results):
+            budget, peak = results.memory_budget(), number(results.peak(SELF))
+            problems.append(f"{path}: {SELF} had {peak} MiB in memory, and may have {budget:.0f}: "
+                            "cache.memory_max and the fixed part that docs/SEMANTICS.md names")
+    return problems
+
+
 def markdown(paths):
     results = [Results(path) for path in paths]
     about = results[0].about
@@ -202,18 +235,19 @@ def markdown(paths):
 
 `benches/peers/run` made this page on {about['date']}: {about['cores']} cores of {about['cpu']}, Linux {about['kernel']}. It measures tgcryptfs over a
 directory store beside the same directory without anything (`plain`), libfuse's `passthrough_ll` with the write-back cache (what FUSE itself
-costs), and the encrypting file systems gocryptfs and securefs as Debian ships them. Medians of {about['repeat']} repetitions, run in turns on the
+costs), and the encrypting file systems gocryptfs and securefs as Debian ships them: these two are all the peers there are here, no other was
+measured, and no target is about another. Medians of several repetitions, run in turns on the
 same machine. Machines differ and neighbours disturb: read ratios, not figures. "To the best peer" compares with whichever encrypting peer does
 best on that line; above 1 tgcryptfs is better. [BENCHMARKS-SERVING](BENCHMARKS-SERVING.md) is about the servers of NFS and 9P.
 """]
     for one in results:
-        title = "In memory" if one.about["base"] == "tmpfs" else f"On disk ({one.about['base']})"
+        base = OLD_BASES.get(one.about["base"], one.about["base"])
+        title = "In memory" if base == "tmpfs" else f"On disk ({base})"
         explained = {
             "In memory": "Everything lies on tmpfs, so software is compared, not disks. \"After remounting\" means that all caches of the "
                          "program are cold.",
         }.get(title, "What an fsync costs shows only on a real disk.")
-        if one.repetitions() != about["repeat"]:
-            explained += f" Medians of {one.repetitions()} repetitions."
+        explained += f" Medians of {one.repetitions()} repetitions."
         out += [f"## {title}\n\n{explained}\n", speed(one), costs(one)]
         if one.errors:
             out.append("Failed runs: " + "; ".join(f"{s} in {g}" for s, g, _ in one.errors) + "\n")

@@ -4,7 +4,8 @@
     requests.py --tools DIR --data DIR --tgcryptfs PROGRAM [--system NAME] [--base DIR]
 
 For each operation: which requests the kernel sends, how many per operation, how long the
-daemon takes for one (from sending to answer, median), and how long until the program
+daemon takes for one (from sending to answer, median; and for all where it is done once),
+and how long until the program
 sends the next (waking it up, mostly). Reads the kernel's own trace points, so it needs
 root; `benches/peers/run` makes the tools and the data.
 """
@@ -88,8 +89,9 @@ def main():
                 if len(times) * 20 < count:
                     continue
                 after = statistics.median(gap[kind]) if gap[kind] else 0
+                in_all = f"   in all {sum(times) / 1e3:7.1f} ms, then {sum(gap[kind]) / 1e3:7.1f}" if count == 1 else ""
                 print(f"  {kind:<12} {len(times) / count:5.2f} each   {statistics.median(times):7.1f} µs"
-                      f"   then {after:6.1f} µs")
+                      f"   then {after:6.1f} µs{in_all}")
 
         show("create, write 4 KiB, close", [*small, "create", *sizes], FILES[1])
         show("stat, cold", [*small, "stat", *sizes], FILES[1], remount=True)
@@ -100,7 +102,15 @@ def main():
         show("write 4 KiB at random and fsync", [f"{options.tools}/random", data, "fsync", "1000"], 1000)
         clone = f"{system.mount}/clone"
         systems.run(["git", "clone", "-q", "--no-hardlinks", f"{options.data}/repository.git", clone])
-        show("git status after a clone, all in all", ["git", "-C", clone, "status", "--porcelain"], 1)
+        status = ["git", "-C", clone, "status", "--porcelain"]
+        show("git status after a clone, all in all", status, 1)
+        show("git status after remounting, all in all", status, 1, remount=True)
+        tree = f"{system.mount}/tree"
+        os.mkdir(tree)
+        untar = f"tar xf {options.data}/tree.tar -C {tree} && sync -f {tree}"
+        show("untar a source tree, syncfs, all in all", untar, 1)
+        files = sum(len(names) for _, _, names in os.walk(tree))
+        print(f"  {files} files")
         show("write 256 MiB", [f"{options.tools}/stream", data, "write", "256", "4"], 256)
     finally:
         system.stop()

@@ -1,5 +1,6 @@
 """The file systems that are compared: how each is made, mounted and taken off."""
 
+import json
 import os
 import re
 import shutil
@@ -7,6 +8,9 @@ import subprocess
 import time
 
 CLOCK_TICK_HZ = os.sysconf("SC_CLK_TCK")
+# What tgcryptfs may have in memory besides `cache.memory_max`: docs/SEMANTICS.md, "When there
+# is much".
+MEMORY_FIXED_MIB = 192
 
 
 def run(command, check=True, **options):
@@ -35,6 +39,9 @@ class System:
         self.mount = os.path.join(self.home, "mount")
         self.store = os.path.join(self.home, "store")
         self.tools, self.binary, self.process = tools, binary, None
+        # The most that one of its daemons had in memory before it was stopped, MiB, and
+        # the most that it promises to have, if it does.
+        self.peak_mib, self.memory_budget_mib = 0, None
 
     # What differs between systems.
 
@@ -91,6 +98,7 @@ class System:
     def stop(self):
         if self.process is None:
             return
+        self.peak_mib = max(self.peak_mib, self.memory_mib("VmHWM"))
         self.take_off()
         self.process.wait(120)
         self.process = None
@@ -195,6 +203,11 @@ class Tgcryptfs(System):
         with open(os.open(f"{self.home}/password", os.O_CREAT | os.O_WRONLY, 0o600), "w") as file:
             file.write("a password for benchmarks\n")
         self.tell("init", "--store", f"file://{self.store}")
+        shown = self.tell("config", "show", "--json")
+        # Without what is said beside it.
+        shown = json.loads(shown[shown.index("{"):shown.rindex("}") + 1])
+        memory_max_mib = shown["cache.memory_max"]["value"] / (1 << 20)
+        self.memory_budget_mib = memory_max_mib + MEMORY_FIXED_MIB
 
     def command(self):
         return [self.binary, "mount", "-f", self.mount]

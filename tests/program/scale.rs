@@ -10,12 +10,14 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-/// What the daemon may have in memory besides `cache.memory_max`.
-const OTHER_MAX_KIB: u64 = 256 << 10;
+/// What the daemon may have in memory besides `cache.memory_max`: the fixed part that
+/// docs/SEMANTICS.md names in "When there is much". The most that was seen is 145 MiB, with
+/// random writes to a huge file; `benches/peers/systems.py` holds to it as well.
+const FIXED_MAX_KIB: u64 = 192 << 10;
 /// `cache.memory_max` if nobody sets it.
 const MEMORY_MAX_KIB: u64 = 256 << 10;
 /// What it may have in all then.
-const RESIDENT_MAX_KIB: u64 = MEMORY_MAX_KIB + OTHER_MAX_KIB;
+const RESIDENT_MAX_KIB: u64 = MEMORY_MAX_KIB + FIXED_MAX_KIB;
 /// A mount with local state is there within this.
 const MOUNT_TIME_MAX: Duration = Duration::from_secs(1);
 /// Files of one directory, where many are made.
@@ -54,8 +56,12 @@ impl Meter {
     }
 
     fn check_with(&self, memory_max_kib: u64) {
-        let most_kib = memory_max_kib + OTHER_MAX_KIB;
-        assert!(self.worst_kib <= most_kib, "{} KiB were resident", self.worst_kib);
+        let most_kib = memory_max_kib + FIXED_MAX_KIB;
+        assert!(
+            self.worst_kib <= most_kib,
+            "{} KiB were resident, {most_kib} may be",
+            self.worst_kib
+        );
     }
 }
 
