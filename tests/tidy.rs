@@ -418,7 +418,7 @@ mod rules {
             promises_without_tests(&[
                 source("docs/SEMANTICS.md", text),
                 source("tests/a.rs", "#[test]\n#[ignore]\nfn one() {}\n#[test]\n// fn three() {}"),
-                source("vfs/src/a.rs", "super::list! { \"a\":\n    two if |p| p.x,\n}\nfn helps() {}"),
+                source("vfs/src/a.rs", "super::list! { \"a\":\n    two if |p| p,\n}\nfn helps()"),
                 source("tests/kernel/a.sh", "check four 'true'\n    check five-six 'true'"),
                 source("tests/kernel/b.sh", "check \"seven-$round\" 'true'"),
             ])
