@@ -12,12 +12,12 @@ x = bytes.fromhex
 
 
 def nfs_calls():
-    """A call of each NFS procedure, by number, behind the handle that it begins with."""
+    """A call of each NFS procedure, by number, behind the handle that it begins with, and
+    without the second one that RENAME and LINK have: the target puts both in."""
 
     def text(data):
         return struct.pack(">I", len(data)) + data + bytes(-len(data) % 4)
 
-    root = text(bytes([1]) * 17 + struct.pack(">Q", 1) + bytes(16))
     attr = struct.pack(">9I", 1, 0o644, 0, 0, 1, 0, 9, 1, 0)
     yield 2, attr + struct.pack(">I", 0)
     yield 3, text(b"name")
@@ -31,8 +31,8 @@ def nfs_calls():
     yield 11, text(b"node") + struct.pack(">I", 4) + attr + struct.pack(">II", 1, 3)
     yield 12, text(b"name")
     yield 13, text(b"dir")
-    yield 14, text(b"name") + root + text(b"other")
-    yield 15, root + text(b"name")
+    yield 14, text(b"name") + text(b"other")
+    yield 15, text(b"name")
     yield 16, struct.pack(">QQI", 0, 0, 4096)
     yield 17, struct.pack(">QQII", 2, 0, 4096, 8192)
     yield 21, struct.pack(">QI", 0, 0)

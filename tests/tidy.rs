@@ -226,25 +226,49 @@ fn promises_without_tests(sources: &[Source]) -> Vec<String> {
     let Some(semantics) = sources.iter().find(|source| source.path == "docs/SEMANTICS.md") else {
         return Vec::new();
     };
-    let mut functions = BTreeSet::new();
-    for source in sources.iter().filter(|source| source.is_rust()) {
-        for (_, line) in source.code_lines() {
-            functions.extend(line.split("fn ").skip(1).filter_map(first_word));
-        }
-    }
+    let rust = sources.iter().filter(|source| source.is_rust());
+    let tests: BTreeSet<&str> = rust.flat_map(tests_of).collect();
     // What a kernel does with what is served, `check NAME COMMANDS`.
     let mut checks = BTreeSet::new();
     for source in sources.iter().filter(|source| source.path.starts_with("tests/kernel/")) {
         let after = source.text.split("check ").skip(1);
         checks.extend(after.filter_map(|after| after.split_whitespace().next()));
     }
-    let mut complaints = promises_without(&semantics.text, "test", &functions);
-    complaints.extend(promises_without(&semantics.text, "check", &checks));
+    let is_check = |name: &str| checks.contains(name) || is_numbered(name, &checks);
+    let mut complaints = promises_without(&semantics.text, "test", |name| tests.contains(name));
+    complaints.extend(promises_without(&semantics.text, "check", is_check));
     complaints
 }
 
+/// Whether a name is one of `"NAME-$VARIABLE"`.
+fn is_numbered(name: &str, checks: &BTreeSet<&str>) -> bool {
+    let Some((start, _)) = name.rsplit_once('-') else { return false };
+    let start = format!("\"{start}-$");
+    checks.iter().any(|check| check.starts_with(&start))
+}
+
+/// Functions that are run: those below `#[test]`, and what the conformance suite lists.
+fn tests_of(source: &Source) -> Vec<&str> {
+    let (mut is_test, mut is_listed, mut tests) = (false, false, Vec::new());
+    for line in source.code_lines().map(|(_, line)| line.trim()) {
+        let function = line.split_once("fn ").and_then(|(_, after)| first_word(after));
+        if line == "#[test]" {
+            is_test = true;
+        } else if line.starts_with("super::list! {") {
+            is_listed = true;
+        } else if is_listed {
+            is_listed = line != "}";
+            tests.extend(first_word(line));
+        } else if let Some(name) = function.filter(|_| !line.starts_with('#') && is_test) {
+            is_test = false;
+            tests.push(name);
+        }
+    }
+    tests
+}
+
 /// What the text says is shown by what is not known.
-fn promises_without(text: &str, word: &str, known: &BTreeSet<&str>) -> Vec<String> {
+fn promises_without(text: &str, word: &str, is_known: impl Fn(&str) -> bool) -> Vec<String> {
     let sign = format!("{word}:");
     let text = text.replace(&format!("{word}s: "), &format!("{sign} "));
     let text = text.replace(&format!("{word}s:\n"), &format!("{sign}\n"));
@@ -257,7 +281,7 @@ fn promises_without(text: &str, word: &str, known: &BTreeSet<&str>) -> Vec<Strin
             }
             for name in names {
                 let last = name.rsplit("::").next().unwrap_or(name);
-                if !known.contains(last) {
+                if !is_known(last) {
                     complaints.push(format!("docs/SEMANTICS.md:{line}: there is no {word} {name}"));
                 }
             }
@@ -393,8 +417,10 @@ mod rules {
                 |path: &str, text: &str| Source { path: path.to_owned(), text: text.to_owned() };
             promises_without_tests(&[
                 source("docs/SEMANTICS.md", text),
-                source("tests/a.rs", "fn one() {}\nasync fn two() {}\n// fn three() {}"),
+                source("tests/a.rs", "#[test]\n#[ignore]\nfn one() {}\n#[test]\n// fn three() {}"),
+                source("vfs/src/a.rs", "super::list! { \"a\":\n    two if |p| p,\n}\nfn helps()"),
                 source("tests/kernel/a.sh", "check four 'true'\n    check five-six 'true'"),
+                source("tests/kernel/b.sh", "check \"seven-$round\" 'true'"),
             ])
         };
         assert_eq!(
@@ -406,6 +432,11 @@ mod rules {
             ["docs/SEMANTICS.md:2: there is no test three"]
         );
         assert_eq!(complaints("Holds (test: `one`; checks: `four`, `five-six`)."), [""; 0]);
+        assert_eq!(
+            complaints("Holds (test: `helps`)."),
+            ["docs/SEMANTICS.md:1: there is no test helps"]
+        );
+        assert_eq!(complaints("Holds (check: `seven-1`)."), [""; 0]);
         assert_eq!(
             complaints("Holds (check: `one`)."),
             ["docs/SEMANTICS.md:1: there is no check one"]

@@ -13,7 +13,8 @@
 //! holds nobody up. At most so many calls of a connection, with so many bytes, are under
 //! way; beyond that it is not read. There is never an error for that, nor for taking long:
 //! clients wait, but for a read that takes longer than [`Export::reads_wait_max`]: it is
-//! told to come again, and makes room. A panic behind the trait costs the one call.
+//! told to come again, and makes room. What is done, and cannot be saved in two minutes
+//! and more, is an error. A panic behind the trait costs the one call.
 //!
 //! The data of a write stays where the socket put it, and the data of a read goes to the
 //! socket from where the file system keeps it. A record that is longer than any call can

@@ -1,7 +1,7 @@
 #!/bin/busybox sh
 # shellcheck shell=busybox disable=SC2016
 # A directory of COUNT files, which one client lists while a second one creates and
-# removes others there: each that was there throughout is listed once.
+# removes others there: each that was there throughout is listed once, and none twice.
 . "${0%/*}/common.sh"
 
 case $PROTOCOL in
@@ -28,12 +28,16 @@ come_and_go() {
 }
 
 # Twice, and until much has changed meanwhile. Names of numbers are those that were there
-# from the beginning.
+# from the beginning; the others may be listed or not, but no name is given twice, so none
+# may be listed twice either.
 lists_each_once() {
     local pass=0
     until [ $pass -ge 2 ] && [ "$(cat /mnt/round)" -ge 5 ]; do
         drop_caches
-        names /mnt/a/d | grep -x '[0-9]*' | sort -n >/mnt/listed
+        names /mnt/a/d >/mnt/all
+        sort /mnt/all | uniq -d >/mnt/twice
+        [ ! -s /mnt/twice ] || { echo "listed twice:"; head -n 5 /mnt/twice; return 1; }
+        grep -x '[0-9]*' /mnt/all | sort -n >/mnt/listed
         seq "$COUNT" | cmp - /mnt/listed || return
         pass=$((pass + 1))
         echo $pass >/mnt/pass

@@ -36,6 +36,8 @@ check unlinked-while-open 'echo kept >s; exec 5<>s; rm s; [ ! -e s ] && is "$(ca
 check name-of-255-bytes 'name=$(printf "%255s" "" | tr " " n); echo 1 >"$name" && [ -e "$name" ] && rm "$name"'
 check name-of-256-bytes 'name=$(printf "%256s" "" | tr " " n); ! echo 1 >"$name"'
 check names-in-utf-8 'echo 1 >"zażółć 漢字" && [ -e z*漢字 ]'
+check names-that-look-alike 'composed=$(printf "e\314\201") single=$(printf "\303\251"); echo 1 >"$composed" && [ ! -e "$single" ] &&
+    echo 2 >"$single" && is "$(cat "$composed")" 1 && names . | grep -qx "$composed" && rm "$composed" && is "$(cat "$single")" 2'
 check names-not-in-utf-8 'name=$(printf "b\377d"); echo 1 >"$name" && [ -e "$name" ] && rm "$name" && [ ! -e "$name" ]'
 check twenty-megabytes 'head -c 20000000 /dev/urandom >/mnt/r && cp /mnt/r r && drop_caches && cmp r /mnt/r'
 check sparse 'dd if=/dev/zero of=sparse bs=1 count=1 seek=5000000000 2>/dev/null && is "$(stat -c %s sparse)" 5000000001 && rm sparse'

@@ -45,8 +45,8 @@ for cache in $caches; do
     [ "$cache" = mmap ] && mappings=10
     "$mount" /mnt/a "$cache" || exit
     settings 262144 65536 $mappings >/mnt/fsx.toml
-    check "small-$cache" "fsx $((seed += 1))"
+    check "small-file-$cache" "fsx $((seed += 1))"
     settings 3000000 400000 $mappings >/mnt/fsx.toml
-    check "large-$cache" "fsx $((seed += 1))"
+    check "large-file-$cache" "fsx $((seed += 1))"
     check "unmount-$cache" 'umount /mnt/a'
 done

@@ -1,7 +1,8 @@
 #!/bin/busybox sh
 # shellcheck shell=busybox disable=SC2016
 # A repository, which the host made: cloned onto the mount, checked, changed, packed, and
-# cloned from there again.
+# cloned from there again. Over 9P without a cache: git maps what it reads, but shares no
+# mapping with anybody, and those need none.
 . "${0%/*}/common.sh"
 
 "mount_$PROTOCOL" /mnt/a || exit

@@ -12,9 +12,11 @@ is_mounted() { grep -q ' nfs ' /proc/mounts; }
 as_user() { setpriv --reuid=1000 --regid=1000 --clear-groups "$@"; }
 soon() { for _ in $(seq 40); do "$@" && return; sleep 0.25; done; return 1; }
 not() { ! "$@"; }
-has_ended() { soon not pgrep -f -- --daemon-child; }
+# Status 1 is that there is none; any other, that nobody can say.
+no_daemon() { local status=0; pgrep -f -- --daemon-child || status=$?; [ $status = 1 ]; }
+has_ended() { soon no_daemon; }
 kill_daemon() { kill -9 "$(status pid)" $1; sleep 0.5; }
-export -f status is_mounted as_user soon not has_ended kill_daemon
+export -f status is_mounted as_user soon not no_daemon has_ended kill_daemon
 
 head -c 20000000 /dev/urandom >/mnt/random
 check "a vault" '$P init --store file:///mnt/store --set encryption.argon2_memory_kib=19456 \

@@ -91,7 +91,7 @@ behind" ]'
 }
 
 over_9p() {
-    local round
+    local round writer
     for round in $(seq "$KILLS"); do
         mount_9p /mnt/a || return
         [ "$round" = 1 ] || check "fsynced-records-$round" records_are_whole
@@ -100,11 +100,14 @@ over_9p() {
         cp /mnt/expected /mnt/a/records
         check "fsync-$round" "dd if=/mnt/random of=/mnt/a/fsynced$round bs=1M conv=fsync"
         write_records &
+        writer=$!
         check "writes-$round" 'wait_for_records 5'
         ask kill
-        check "is-told-$round" "wait $!; [ -s /mnt/error ] && ! ls /mnt/a"
-        check "unmount-$round" 'umount /mnt/a'
+        wait $writer
+        check "is-told-$round" '[ -s /mnt/error ] && ! ls /mnt/a'
         ask start
+        check "connects-no-more-$round" '! ls /mnt/a 2>/mnt/error && cat /mnt/error && grep -qi ": i.*o.* error" /mnt/error'
+        check "unmount-$round" 'umount /mnt/a'
     done
     mount_9p /mnt/a || return
     check fsynced-records records_are_whole

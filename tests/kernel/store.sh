@@ -40,6 +40,7 @@ head -c 20000000 /dev/urandom >/mnt/random
 "mount_$PROTOCOL" /mnt/a || exit
 cd /mnt/a || exit
 check prepare 'for i in 1 2 3; do cp /mnt/random cold$i || exit; done; echo small >small && sync -f .'
+check prepare-names 'mkdir names && for i in $(seq 200); do echo $i >names/$i || exit; done && sync -f .'
 exec 9<small
 # Nothing is cached any more, there or here.
 ask cold
@@ -65,6 +66,11 @@ third=$!
 fourth=$!
 sleep 2
 check quick-while-away quick
+# Names and attributes need no store either. Nothing of them is cached here.
+drop_caches
+check listed-while-away '[ "$(/usr/bin/ls -ln names | grep -c "^-rw-r--r--")" = 200 ]'
+check names-while-away 'mkdir new && mv names/1 new/1 && mv new/1 names/2 && rmdir new && mv names other && mkdir kept &&
+    rm other/3 && ln -s other link && ln other/4 kept/4 && chmod 600 other/5'
 safe=$(cat /mnt/safe)
 sleep "$AWAY"
 check reads-wait "kill -0 $second"
@@ -91,6 +97,8 @@ finished records
 drop_caches
 check records-are-whole records_are_whole
 check files-are-whole 'cmp new1 /mnt/random && cmp new2 /mnt/random && cmp cold2 /mnt/random'
+check names-are-there '[ ! -e names ] && [ ! -e new ] && [ "$(cat other/2)" = 1 ] && [ ! -e other/3 ] && [ "$(cat kept/4)" = 4 ] &&
+    [ "$(readlink link)" = other ] && [ "$(stat -c %a other/5)" = 600 ] && [ "$(names other | wc -l)" = 198 ]'
 check change-is-there '{ head -c 1000000 /mnt/random; echo changed; tail -c +1000009 /mnt/random; } | cmp - cold3'
 drop_caches
 check what-was-open-works '[ "$(cat <&9)" = small ]'

@@ -16,9 +16,21 @@ over_nfs() {
         ls -A /mnt/a | grep "^\.nfs" && is "$(cat <&5)" kept'
     check removed-by-another 'echo gone >/mnt/a/t && exec 5</mnt/a/t && rm /mnt/b/t && drop_caches &&
         ! cat <&5 2>/mnt/error && cat /mnt/error && grep -qi stale /mnt/error'
+    check seen-within-a-minute 'echo x >/mnt/a/late && is "$(stat -c %a /mnt/b/late)" 644 && [ ! -e /mnt/b/new ] &&
+        chmod 600 /mnt/a/late && echo x >/mnt/a/new && sees "[ -e /mnt/b/new ]" && sees "[ \$(stat -c %a /mnt/b/late) = 600 ]"'
     check attributes-not-cached 'umount /mnt/b && mount_nfs /mnt/b nosharecache,actimeo=0 &&
         [ ! -e /mnt/b/x ] && echo x >/mnt/a/x && [ -e /mnt/b/x ] && mv /mnt/a/x /mnt/a/y && [ ! -e /mnt/b/x ] && [ -e /mnt/b/y ] &&
         chmod 600 /mnt/a/y && is "$(stat -c %a /mnt/b/y)" 600'
+}
+
+# sees COMMANDS: they succeed within a minute, which is how long attributes are kept at most.
+sees() {
+    local start
+    start=$(date +%s)
+    until (eval "$1"); do
+        [ $(($(date +%s) - start)) -le 62 ] || { echo "not after a minute: $1"; return 1; }
+        sleep 1
+    done
 }
 
 over_9p() {

@@ -10,7 +10,9 @@ use crate::vault::World;
 use crate::wire::Wire;
 use listen::{Endpoint, Policy};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;
+use tempfile::TempDir;
 use tgcryptfs::engine::{Engine, Silent};
 use tgcryptfs::store::{BlobStore, MemoryStore};
 use tokio::runtime::{Builder, Runtime};
@@ -33,7 +35,14 @@ pub(crate) struct Nfs {
 /// A server of 9P.
 pub(crate) struct NineP {
     server: p9_adapter::Server,
-    addr: SocketAddr,
+    place: Place,
+}
+
+/// Where a server is.
+enum Place {
+    Tcp(SocketAddr),
+    /// `socket` in a directory of its own.
+    Unix(TempDir),
 }
 
 fn endpoint() -> Endpoint {
@@ -76,13 +85,24 @@ impl Vault {
         Nfs { server, addr }
     }
 
-    /// As the program serves it: callers wait for the store.
     pub(crate) fn nine_p(&self) -> NineP {
+        let endpoint = endpoint();
+        let addr = endpoint.local_addr().unwrap();
+        self.nine_p_at(endpoint, Place::Tcp(addr))
+    }
+
+    pub(crate) fn nine_p_on_a_unix_socket(&self) -> NineP {
+        let dir = tempfile::tempdir().unwrap();
+        let listener = UnixListener::bind(dir.path().join("socket")).unwrap();
+        self.nine_p_at(Endpoint::Unix(listener), Place::Unix(dir))
+    }
+
+    /// As the program serves it: callers wait for the store.
+    fn nine_p_at(&self, endpoint: Endpoint, place: Place) -> NineP {
         let (fs, handle) = (Arc::new(self.engine.patient()), self.runtime.handle().clone());
         let export = p9_adapter::Export { match_peer_uid: false, ..p9_adapter::Export::default() };
-        let server = p9_adapter::Server::start(fs, endpoint(), policy(), export, handle).unwrap();
-        let addr = server.local_addr().unwrap();
-        NineP { server, addr }
+        let server = p9_adapter::Server::start(fs, endpoint, policy(), export, handle).unwrap();
+        NineP { server, place }
     }
 
     /// Uploads everything, so that it has to be fetched again.
@@ -131,7 +151,13 @@ impl Nfs {
 impl NineP {
     /// No message tells the limits.
     pub(crate) fn client(&self, vault: &Vault) -> Remote {
-        let mut client = p9::client::Client::over_tcp(TcpStream::connect(self.addr).unwrap());
+        let mut client = match &self.place {
+            Place::Tcp(addr) => p9::client::Client::over_tcp(TcpStream::connect(addr).unwrap()),
+            Place::Unix(dir) => {
+                let socket = UnixStream::connect(dir.path().join("socket")).unwrap();
+                p9::client::Client::over_unix(socket)
+            }
+        };
         client.version(p9::client::MSIZE, "9P2000.L");
         Remote::new(client, vault.engine.limits())
     }
