@@ -92,7 +92,7 @@ impl Serve {
     }
 
     fn open(&self, context: &Context, session: &Session, place: &Place) -> Result<Offered> {
-        let policy = Policy { allow: self.allow.clone(), ..Policy::default() };
+        let policy = self.policy(place);
         let terms = self.terms(place, &policy);
         let squash = terms.squash;
         let (endpoint, address, socket) = match place {
@@ -126,15 +126,34 @@ impl Serve {
         })
     }
 
-    /// As whom clients act, and what they may do.
+    /// As whom clients act.
+    fn squash(&self, place: &Place) -> Squash {
+        self.squash.unwrap_or_else(|| place.default_squash())
+    }
+
+    /// Who gets in. Where everybody acts as one user, users of this machine do not by that
+    /// become that user: only root, whoever serves and that user itself get in, as far as
+    /// it can be seen who comes.
+    fn policy(&self, place: &Place) -> Policy {
+        let mut policy = Policy { allow: self.allow.clone(), ..Policy::default() };
+        if let Squash::All { uid, .. } = self.squash(place)
+            && place.is_private()
+            && policy.peer_uids
+        {
+            policy.users = vec![0, rustix::process::geteuid().as_raw(), uid];
+        }
+        policy
+    }
+
+    /// What clients may do.
     fn terms(&self, place: &Place, policy: &Policy) -> Terms {
-        let squash = self.squash.unwrap_or_else(|| place.default_squash());
+        let squash = self.squash(place);
         let is_squashed = matches!(squash, Squash::All { .. });
         Terms {
             is_read_only: self.read_only,
             squash,
             // Users of this machine can reach whatever address others can. Whoever is made
-            // somebody else may say anything.
+            // somebody else may say anything, if let in.
             match_peer_uid: policy.peer_uids && !is_squashed,
             only_user: None,
         }
@@ -177,6 +196,37 @@ mod tests {
         serve: Serve,
     }
 
+    fn parse(words: &[&str]) -> (Serve, Place) {
+        let Line { serve } = Line::try_parse_from(words).unwrap();
+        let place = Place::parse(&serve.listen, serve.protocol).unwrap();
+        (serve, place)
+    }
+
+    #[test]
+    fn where_everybody_acts_as_one_user_no_stranger_of_this_machine_gets_in() {
+        let own = rustix::process::geteuid().as_raw();
+        for protocol in ["nfs", "9p"] {
+            for address in ["127.0.0.1:2049", "[::1]:2049", "[::ffff:127.0.0.1]:2049"] {
+                let words = ["serve", protocol, "--listen", address, "--squash", "all:4321:9"];
+                let (serve, place) = parse(&words);
+                let policy = serve.policy(&place);
+                if !policy.peer_uids {
+                    assert!(policy.users.is_empty(), "who comes cannot be seen");
+                    continue;
+                }
+                for uid in [0, own, 4321] {
+                    assert!(policy.allows_user(Some(uid)), "{protocol} {address} {uid}");
+                }
+                for stranger in [Some(4322), None] {
+                    assert!(!policy.allows_user(stranger), "{protocol} {address} {stranger:?}");
+                }
+            }
+            // Users of other machines are not known here.
+            let (serve, place) = parse(&["serve", protocol, "--listen", "192.0.2.7:2049"]);
+            assert!(serve.policy(&place).allows_user(None));
+        }
+    }
+
     #[test]
     fn users_of_this_machine_must_be_who_they_say_whatever_address_is_served() {
         let policy = Policy { peer_uids: true, ..Policy::default() };
@@ -184,8 +234,7 @@ mod tests {
             for address in ["127.0.0.1:2049", "0.0.0.0:2049", "[::]:2049", "192.0.2.7:2049"] {
                 for (squash, matches) in [("none", true), ("root", true), ("all", false)] {
                     let words = ["serve", protocol, "--listen", address, "--squash", squash];
-                    let Line { serve } = Line::try_parse_from(words).unwrap();
-                    let place = Place::parse(&serve.listen, serve.protocol).unwrap();
+                    let (serve, place) = parse(&words);
                     let terms = serve.terms(&place, &policy);
                     assert_eq!(terms.match_peer_uid, matches, "{protocol} {address} {squash}");
                 }
