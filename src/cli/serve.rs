@@ -13,6 +13,7 @@ use super::context::Context;
 use super::exit::{Code, Failure, OrFail};
 use super::host::{Front, HostArgs, Offered, Opening, refuse_running};
 use super::session::{Session, Squash, Terms};
+use crate::config::FlagValue;
 use advice::Advice;
 use anyhow::Result;
 use listen::{Cidr, Endpoint, Policy};
@@ -44,6 +45,9 @@ pub(super) struct Serve {
     /// all[:UID:GID] (everybody is) [default: none on this machine, all for others]
     #[arg(long, value_name = "WHO", value_parser = parse_squash)]
     squash: Option<Squash>,
+    /// At an address of this machine, let in other users of it than root and yourself
+    #[arg(long)]
+    allow_other: bool,
     #[command(flatten)]
     host: HostArgs,
 }
@@ -69,6 +73,16 @@ impl Protocol {
 }
 
 impl Serve {
+    /// The configuration keys its flags set.
+    pub(super) fn flags(&self) -> Vec<FlagValue> {
+        let allow_other = self.allow_other.then(|| FlagValue {
+            key: "mount.allow_other".to_owned(),
+            value: "true".to_owned(),
+            flag: "--allow-other".to_owned(),
+        });
+        allow_other.into_iter().collect()
+    }
+
     /// Whether this process is the daemon, which nobody watches.
     pub(super) fn is_daemon(&self) -> bool {
         self.host.is_daemon()
@@ -92,8 +106,9 @@ impl Serve {
     }
 
     fn open(&self, context: &Context, session: &Session, place: &Place) -> Result<Offered> {
-        let policy = self.policy(place);
-        let terms = self.terms(place, &policy);
+        let allows_others = context.loaded.config.mount.allow_other;
+        let policy = self.policy(place, allows_others);
+        let terms = self.terms(place, &policy, allows_others);
         let squash = terms.squash;
         let (endpoint, address, socket) = match place {
             Place::Tcp(addr) => {
@@ -131,22 +146,25 @@ impl Serve {
         self.squash.unwrap_or_else(|| place.default_squash())
     }
 
-    /// Who gets in. Where everybody acts as one user, users of this machine do not by that
-    /// become that user: only root, whoever serves and that user itself get in, as far as
-    /// it can be seen who comes.
-    fn policy(&self, place: &Place) -> Policy {
+    /// Who gets in. At a place of this machine alone that is root and whoever serves, as
+    /// with a mount, and others only if it is for them. Where everybody acts as one user,
+    /// users of this machine do not by that become that user: beside those two only that
+    /// user itself gets in. All this as far as it can be seen who comes.
+    fn policy(&self, place: &Place, allows_others: bool) -> Policy {
         let mut policy = Policy { allow: self.allow.clone(), ..Policy::default() };
-        if let Squash::All { uid, .. } = self.squash(place)
-            && place.is_private()
-            && policy.peer_uids
-        {
-            policy.users = vec![0, rustix::process::geteuid().as_raw(), uid];
+        let own = rustix::process::geteuid().as_raw();
+        if place.is_private() && policy.peer_uids {
+            policy.users = match self.squash(place) {
+                Squash::All { uid, .. } => vec![0, own, uid],
+                _ if allows_others => Vec::new(),
+                _ => vec![0, own],
+            };
         }
         policy
     }
 
     /// What clients may do.
-    fn terms(&self, place: &Place, policy: &Policy) -> Terms {
+    fn terms(&self, place: &Place, policy: &Policy, allows_others: bool) -> Terms {
         let squash = self.squash(place);
         let is_squashed = matches!(squash, Squash::All { .. });
         Terms {
@@ -155,7 +173,10 @@ impl Serve {
             // Users of this machine can reach whatever address others can. Whoever is made
             // somebody else may say anything, if let in.
             match_peer_uid: policy.peer_uids && !is_squashed,
-            only_user: None,
+            // Others come through a mount that root has made. Who acts as one user anyway may
+            // say anything.
+            only_user: (place.is_private() && !is_squashed && !allows_others)
+                .then(|| rustix::process::geteuid().as_raw()),
         }
     }
 }
@@ -209,7 +230,7 @@ mod tests {
             for address in ["127.0.0.1:2049", "[::1]:2049", "[::ffff:127.0.0.1]:2049"] {
                 let words = ["serve", protocol, "--listen", address, "--squash", "all:4321:9"];
                 let (serve, place) = parse(&words);
-                let policy = serve.policy(&place);
+                let policy = serve.policy(&place, true);
                 if !policy.peer_uids {
                     assert!(policy.users.is_empty(), "who comes cannot be seen");
                     continue;
@@ -223,8 +244,39 @@ mod tests {
             }
             // Users of other machines are not known here.
             let (serve, place) = parse(&["serve", protocol, "--listen", "192.0.2.7:2049"]);
-            assert!(serve.policy(&place).allows_user(None));
+            assert!(serve.policy(&place, false).allows_user(None));
         }
+    }
+
+    #[test]
+    fn others_get_in_at_a_place_of_this_machine_only_if_it_is_for_them() {
+        let own = rustix::process::geteuid().as_raw();
+        let stranger = Some(own + 1);
+        for (place, squash) in [
+            ("127.0.0.1:2049", "none"),
+            ("[::1]:2049", "none"),
+            ("127.0.0.1:2049", "root"),
+            ("unix:/run/vault.sock", "none"),
+        ] {
+            let words = ["serve", "9p", "--listen", place, "--squash", squash];
+            let (serve, place) = parse(&words);
+            assert!(serve.flags().is_empty());
+            let policy = serve.policy(&place, false);
+            assert_eq!(serve.terms(&place, &policy, false).only_user, Some(own), "{words:?}");
+            assert_eq!(policy.allows_user(stranger), !policy.peer_uids, "{words:?}");
+            assert!(policy.allows_user(Some(own)) && policy.allows_user(Some(0)), "{words:?}");
+            let (serve, place) = parse(&[&words[..], &["--allow-other"]].concat());
+            assert_eq!(serve.flags()[0].key, "mount.allow_other");
+            let policy = serve.policy(&place, true);
+            assert_eq!(serve.terms(&place, &policy, true).only_user, None, "{words:?}");
+            assert!(policy.allows_user(stranger), "{words:?}");
+        }
+        // At other addresses that is a matter of --allow and --squash.
+        let words = ["serve", "nfs", "--listen", "192.0.2.7:2049", "--squash", "none"];
+        let (serve, place) = parse(&words);
+        let policy = serve.policy(&place, false);
+        assert_eq!(serve.terms(&place, &policy, false).only_user, None);
+        assert!(policy.allows_user(stranger));
     }
 
     #[test]
@@ -235,7 +287,7 @@ mod tests {
                 for (squash, matches) in [("none", true), ("root", true), ("all", false)] {
                     let words = ["serve", protocol, "--listen", address, "--squash", squash];
                     let (serve, place) = parse(&words);
-                    let terms = serve.terms(&place, &policy);
+                    let terms = serve.terms(&place, &policy, true);
                     assert_eq!(terms.match_peer_uid, matches, "{protocol} {address} {squash}");
                 }
             }

@@ -282,7 +282,8 @@ fn s33_users_of_this_machine_cannot_claim_to_be_others() {
     }
     let world = World::new();
     let machine = world.first_machine();
-    let addr = machine.serve_nfs();
+    let for_all = ["nfs", "--listen", "127.0.0.1:0", "--allow-other"];
+    let addr: SocketAddr = machine.serve(&for_all).1.parse().unwrap();
     let root = Client::new(addr).root;
     let arguments = Out::default().opaque(&root);
     let ask = |auth: &Auth| {
@@ -298,6 +299,37 @@ fn s33_users_of_this_machine_cannot_claim_to_be_others() {
         assert_eq!(denied[8..], [0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 5], "{liar:?}");
     }
     machine.bare(&["unmount", &addr.to_string()]).succeeded();
+}
+
+#[test]
+fn s33_others_of_this_machine_are_let_in_only_if_asked() {
+    if !is_root("acting as another user") {
+        return;
+    }
+    let world = World::new();
+    let machine = world.first_machine();
+    let addr = machine.serve_nfs();
+    // The path that everybody knows, and nothing: neither is answered.
+    let path = Out::default().opaque(b"/").0;
+    let ask = |addr, auth: &Auth| {
+        let call = nfs::wire::call(7, auth, (nfs::wire::MOUNT, 3, 1), &path);
+        ask_as(65_534, addr, &nfs::wire::marked(&call))
+    };
+    for claim in [Auth::None, Auth::root(), Auth::user(65_534)] {
+        assert!(ask(addr, &claim).is_empty(), "{claim:?}");
+    }
+    // Nor do they get in through a mount that root has made.
+    let mut client = Client::new(addr);
+    client.auth = Auth::user(65_534);
+    let denied = client.wire.ask(&client.auth, (nfs::wire::NFS, 3, GETATTR), &Out::default());
+    assert_eq!(denied.verdict, nfs::wire::Verdict::Denied(1, 5));
+    machine.bare(&["unmount", &addr.to_string()]).succeeded();
+
+    let (_, address) = machine.serve(&["nfs", "--listen", "127.0.0.1:0", "--allow-other"]);
+    let mounted = ask(address.parse().unwrap(), &Auth::user(65_534));
+    // Accepted, and the status is that of success.
+    assert_eq!((&mounted[12..16], &mounted[28..32]), (&[0; 4][..], &[0; 4][..]));
+    machine.bare(&["unmount", &address]).succeeded();
 }
 
 #[test]
