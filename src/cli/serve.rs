@@ -12,8 +12,9 @@ mod socket;
 use super::context::Context;
 use super::exit::{Code, Failure, OrFail};
 use super::host::{Front, HostArgs, Offered, Opening, refuse_running};
-use super::session::{Session, Squash, Terms};
+use super::session::{SecretPath, Session, Squash, Terms, hex};
 use crate::config::FlagValue;
+use crate::env::Env;
 use advice::Advice;
 use anyhow::Result;
 use listen::{Cidr, Endpoint, Policy};
@@ -22,6 +23,10 @@ use place::{Place, check_exposure, parse_squash};
 use socket::SocketFile;
 use std::net::TcpListener;
 use std::sync::Arc;
+use zeroize::Zeroizing;
+
+/// Bytes in the random part of a path.
+const SECRET_LEN: usize = 16;
 
 /// Serve the file system over NFS or 9P
 #[derive(Debug, clap::Args)]
@@ -125,12 +130,17 @@ impl Serve {
         if !place.is_private() && self.allow.is_empty() {
             log::warn!("whoever reaches {address} gets in: --allow narrows that");
         }
+        let secret = secret_path(&context.env, place, &policy);
+        let path = secret.as_ref().map(|secret| secret.path.clone());
         let front: Arc<dyn Front> = match self.protocol {
-            Protocol::Nfs => Arc::new(session.serve_nfs(context, endpoint, policy, &terms, None)?),
-            Protocol::P9 => Arc::new(session.serve_p9(context, endpoint, policy, &terms)?),
+            Protocol::Nfs => {
+                Arc::new(session.serve_nfs(context, endpoint, policy, &terms, secret)?)
+            }
+            Protocol::P9 => Arc::new(session.serve_p9(context, endpoint, policy, &terms, secret)?),
         };
-        let protocol = self.protocol;
-        let advice = Advice { protocol, place: &address, is_read_only: self.read_only, squash };
+        let (protocol, is_read_only) = (self.protocol, self.read_only);
+        let path = path.as_ref().map(|path| path.as_str());
+        let advice = Advice { protocol, place: &address, path, is_read_only, squash };
         Ok(Offered {
             front: Arc::new(WithSocket { front, socket: Mutex::new(socket) }),
             mount_point: None,
@@ -181,6 +191,16 @@ impl Serve {
     }
 }
 
+/// What has to be mounted at a place of this machine where users of it cannot be told apart
+/// (macOS): whoever serves is told, and whoever cannot see that command can only guess.
+fn secret_path(env: &Env, place: &Place, policy: &Policy) -> Option<SecretPath> {
+    let is_needed = place.is_private() && !policy.peer_uids;
+    is_needed.then(|| {
+        let path = Zeroizing::new(format!("/{}", hex(&env.random_array::<SECRET_LEN>())));
+        SecretPath { path, is_for_one_mount: false }
+    })
+}
+
 /// A server, and the path it is reached by: it goes when the server does.
 struct WithSocket {
     front: Arc<dyn Front>,
@@ -208,7 +228,7 @@ impl Front for WithSocket {
 
 #[cfg(test)]
 mod tests {
-    use super::{Place, Policy, Serve};
+    use super::{Env, Place, Policy, Serve, secret_path};
     use clap::Parser;
 
     #[derive(Parser)]
@@ -277,6 +297,22 @@ mod tests {
         let policy = serve.policy(&place, false);
         assert_eq!(serve.terms(&place, &policy, false).only_user, None);
         assert!(policy.allows_user(stranger));
+    }
+
+    #[test]
+    fn where_users_cannot_be_told_apart_the_path_is_a_secret() {
+        let (env, blind) = (Env::real(), Policy { peer_uids: false, ..Policy::default() });
+        let (_, here) = parse(&["serve", "nfs", "--listen", "127.0.0.1:2049"]);
+        let secrets = [(); 2].map(|()| secret_path(&env, &here, &blind).unwrap());
+        assert_ne!(*secrets[0].path, *secrets[1].path);
+        for secret in &secrets {
+            assert!(secret.path.starts_with('/') && secret.path.len() == 33, "128 bits");
+            assert!(!secret.is_for_one_mount, "it can be mounted again");
+        }
+        let seeing = Policy { peer_uids: true, ..Policy::default() };
+        assert!(secret_path(&env, &here, &seeing).is_none());
+        let (_, elsewhere) = parse(&["serve", "nfs", "--listen", "192.0.2.7:2049"]);
+        assert!(secret_path(&env, &elsewhere, &blind).is_none(), "all would see it on its way");
     }
 
     #[test]

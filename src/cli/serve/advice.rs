@@ -11,6 +11,8 @@ const MOUNT_POINT: &str = "/mnt";
 pub(super) struct Advice<'a> {
     pub(super) protocol: Protocol,
     pub(super) place: &'a Place,
+    /// What has to be mounted, if it is a secret.
+    pub(super) path: Option<&'a str>,
     pub(super) is_read_only: bool,
     pub(super) squash: Squash,
 }
@@ -42,6 +44,7 @@ impl Advice<'_> {
     pub(super) fn commands(&self) -> Vec<(&'static str, String)> {
         let ro = if self.is_read_only { ",ro" } else { "" };
         let (host, is_ipv6) = (self.place.host(), self.place.is_ipv6_only());
+        let path = self.path.unwrap_or("/");
         // Linux takes "tcp" for IPv4 alone.
         let tcp = if is_ipv6 { "tcp6" } else { "tcp" };
         match (self.protocol, self.place) {
@@ -50,16 +53,17 @@ impl Advice<'_> {
                 let port = addr.port();
                 let linux = format!(
                     "mount -t nfs -o vers=3,proto={tcp},port={port},mountproto={tcp},\
-                     mountport={port},nolock{ro} {host}:/ {MOUNT_POINT}"
+                     mountport={port},nolock{ro} {host}:{path} {MOUNT_POINT}"
                 );
                 let macos = format!(
                     "mkdir -p ~/vault && mount_nfs -o vers=3,tcp,port={port},\
-                     mountport={port},locallocks,rdirplus,nosuid,nodev{ro} {host}:/ ~/vault"
+                     mountport={port},locallocks,rdirplus,nosuid,nodev{ro} {host}:{path} ~/vault"
                 );
                 vec![("as root on Linux, with nfs-common", linux), ("on macOS", macos)]
             }
             (Protocol::P9, Place::Tcp(addr)) => {
-                let options = format!("trans=tcp,port={}", addr.port());
+                let name = self.path.map_or_else(String::new, |path| format!(",aname={path}"));
+                let options = format!("trans=tcp,port={}{name}", addr.port());
                 let where_to = if is_ipv6 {
                     "as root on Linux with a 9P client for IPv6: most are for IPv4 alone"
                 } else {
@@ -90,7 +94,8 @@ mod tests {
 
     fn commands(protocol: Protocol, place: &str, is_read_only: bool) -> Vec<String> {
         let place = Place::parse(place, protocol).unwrap();
-        let advice = Advice { protocol, place: &place, is_read_only, squash: Squash::None };
+        let squash = Squash::None;
+        let advice = Advice { protocol, place: &place, path: None, is_read_only, squash };
         advice.commands().into_iter().map(|(_, command)| command).collect()
     }
 
@@ -106,6 +111,22 @@ mod tests {
             assert_eq!(commands.len(), count);
             for command in commands {
                 assert!(DOCUMENT.contains(&format!("\n{command}\n")), "not there: {command}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_secret_path_is_told_in_every_command() {
+        for protocol in [Protocol::Nfs, Protocol::P9] {
+            let place = Place::parse("127.0.0.1:2049", protocol).unwrap();
+            let (path, squash) = (Some("/s3cret"), Squash::None);
+            let advice = Advice { protocol, place: &place, path, is_read_only: false, squash };
+            for (_, command) in advice.commands() {
+                let is_there = match protocol {
+                    Protocol::Nfs => command.contains(":/s3cret "),
+                    Protocol::P9 => command.contains(",aname=/s3cret,"),
+                };
+                assert!(is_there, "{command}");
             }
         }
     }
@@ -131,7 +152,7 @@ mod tests {
         }
         let place = Place::parse("[::1]:564", Protocol::P9).unwrap();
         let (protocol, squash) = (Protocol::P9, Squash::None);
-        let advice = Advice { protocol, place: &place, is_read_only: false, squash };
+        let advice = Advice { protocol, place: &place, path: None, is_read_only: false, squash };
         assert!(advice.commands()[0].0.contains("for IPv4 alone"));
     }
 
@@ -140,7 +161,7 @@ mod tests {
         let place = Place::parse("10.0.0.1:2049", Protocol::Nfs).unwrap();
         let squash = Squash::All { uid: 7, gid: 8 };
         let protocol = Protocol::Nfs;
-        let advice = Advice { protocol, place: &place, is_read_only: true, squash };
+        let advice = Advice { protocol, place: &place, path: None, is_read_only: true, squash };
         let lines = advice.lines();
         assert_eq!(lines[0], "serving nfs at 10.0.0.1:2049, read-only");
         assert!(lines[1].contains("user 7 and group 8"), "{lines:?}");
