@@ -7,6 +7,10 @@ use crate::cli::session::Squash;
 /// Where the commands mount.
 const MOUNT_POINT: &str = "/mnt";
 
+/// For whom the address is this machine's own.
+const IN_QEMU: &str =
+    "as root on Linux in a virtual machine with QEMU's user networking (see --squash)";
+
 /// What is served.
 pub(super) struct Advice<'a> {
     pub(super) protocol: Protocol,
@@ -51,15 +55,20 @@ impl Advice<'_> {
             (Protocol::Nfs, Place::Unix(_)) => Vec::new(),
             (Protocol::Nfs, Place::Tcp(addr)) => {
                 let port = addr.port();
-                let linux = format!(
-                    "mount -t nfs -o vers=3,proto={tcp},port={port},mountproto={tcp},\
-                     mountport={port},nolock{ro} {host}:{path} {MOUNT_POINT}"
-                );
+                let linux = |host: &str| {
+                    format!(
+                        "mount -t nfs -o vers=3,proto={tcp},port={port},mountproto={tcp},\
+                         mountport={port},nolock{ro} {host}:{path} {MOUNT_POINT}"
+                    )
+                };
                 let macos = format!(
                     "mkdir -p ~/vault && mount_nfs -o vers=3,tcp,port={port},\
                      mountport={port},locallocks,rdirplus,nosuid,nodev{ro} {host}:{path} ~/vault"
                 );
-                vec![("as root on Linux, with nfs-common", linux), ("on macOS", macos)]
+                let mut commands =
+                    vec![("as root on Linux, with nfs-common", linux(&host)), ("on macOS", macos)];
+                commands.extend(self.place.qemu_host().map(|host| (IN_QEMU, linux(host))));
+                commands
             }
             (Protocol::P9, Place::Tcp(addr)) => {
                 let name = self.path.map_or_else(String::new, |path| format!(",aname={path}"));
@@ -67,10 +76,13 @@ impl Advice<'_> {
                 let where_to = if is_ipv6 {
                     "as root on Linux with a 9P client for IPv6: most are for IPv4 alone"
                 } else {
-                    "as root on Linux, also in a virtual machine"
+                    "as root on Linux"
                 };
                 // The kernel looks up no names.
-                vec![(where_to, p9(&options, ro, &self.place.numeric_host()))]
+                let mut commands = vec![(where_to, p9(&options, ro, &self.place.numeric_host()))];
+                let in_qemu = self.place.qemu_host().map(|host| p9(&options, ro, host));
+                commands.extend(in_qemu.map(|command| (IN_QEMU, command)));
+                commands
             }
             (Protocol::P9, Place::Unix(_)) => {
                 vec![("as root on this machine", p9("trans=unix", ro, &host))]
@@ -102,8 +114,9 @@ mod tests {
     #[test]
     fn the_document_has_the_same_commands() {
         for (protocol, place, is_read_only, count) in [
-            (Protocol::Nfs, "127.0.0.1:2049", false, 2),
+            (Protocol::Nfs, "127.0.0.1:2049", false, 3),
             (Protocol::Nfs, "192.0.2.7:2049", true, 2),
+            (Protocol::P9, "127.0.0.1:5640", false, 2),
             (Protocol::P9, "192.0.2.7:5640", true, 1),
             (Protocol::P9, "unix:/run/vault.sock", false, 1),
         ] {
@@ -154,6 +167,30 @@ mod tests {
         let (protocol, squash) = (Protocol::P9, Squash::None);
         let advice = Advice { protocol, place: &place, path: None, is_read_only: false, squash };
         assert!(advice.commands()[0].0.contains("for IPv4 alone"));
+    }
+
+    #[test]
+    fn a_virtual_machine_is_told_an_address_that_is_not_its_own() {
+        for protocol in [Protocol::Nfs, Protocol::P9] {
+            let of = |place| {
+                let place = Place::parse(place, protocol).unwrap();
+                let squash = Squash::None;
+                let (path, is_read_only) = (None, false);
+                let advice = Advice { protocol, place: &place, path, is_read_only, squash };
+                let (whom, guest) = advice.commands().pop().unwrap();
+                (whom == IN_QEMU, guest)
+            };
+            for place in ["127.0.0.1:2049", "[::ffff:127.0.0.1]:2049"] {
+                let (is_for_guests, command) = of(place);
+                assert!(is_for_guests && command.contains(" 10.0.2.2"), "{place}: {command}");
+                assert!(!command.contains("127.0.0.1"), "{place}: {command}");
+            }
+            // From there another address of loopback is not reached, and others are as they are.
+            for place in ["127.0.0.2:2049", "[::1]:2049", "192.0.2.7:2049", "0.0.0.0:2049"] {
+                let (is_for_guests, command) = of(place);
+                assert!(!is_for_guests && !command.contains("10.0.2.2"), "{place}: {command}");
+            }
+        }
     }
 
     #[test]

@@ -125,6 +125,15 @@ impl Place {
         }
     }
 
+    /// What a virtual machine calls it whose network is a process of this machine: QEMU's
+    /// user networking leads there from this address, and to no other of loopback.
+    pub(super) fn qemu_host(&self) -> Option<&'static str> {
+        match self {
+            Self::Tcp(addr) if addr.ip().to_canonical() == Ipv4Addr::LOCALHOST => Some("10.0.2.2"),
+            _ => None,
+        }
+    }
+
     /// Whether it is reached through IPv6 and not otherwise.
     pub(super) fn is_ipv6_only(&self) -> bool {
         match self {
