@@ -169,8 +169,8 @@ pub(super) fn check_exposure(
 ) -> Result<(), Failure> {
     match place {
         Place::Tcp(addr) if !place.is_private() && !is_read_only && !accepts_plaintext_writes => {
-            let message = "add --read-only; or serve at 127.0.0.1 and bring others there through \
-                           ssh or a VPN; or say --accept-plaintext-writes";
+            let message = "add --read-only; or serve at 127.0.0.1 and bring others there with \
+                           ssh -L; or say --accept-plaintext-writes";
             Err(Failure::because(Code::Usage, message, PlaceError::Exposed { addr: *addr }))
         }
         _ => Ok(()),
