@@ -161,7 +161,10 @@ fn run(cli: Cli) -> Result<()> {
             let flags = mount.flags();
             mount.run(&load(flags)?)
         }
-        Command::Serve(serve) => serve.run(&load(vec![])?),
+        Command::Serve(serve) => {
+            let flags = serve.flags();
+            serve.run(&load(flags)?)
+        }
         Command::Unmount(unmount) => unmount.run(&load(vec![])?),
         Command::Status(status) => status.run(&load(vec![])?),
         Command::Sync(sync) => sync.run(&load(vec![])?),

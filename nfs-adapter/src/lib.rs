@@ -11,7 +11,7 @@
 //! future once: what memory can answer is answered there and then. What has to wait goes
 //! to the runtime, and the thread reads on, so replies come in any order and a slow call
 //! holds nobody up. At most so many calls of a connection, with so many bytes, are under
-//! way; beyond that it is not read. There is never an error for that, nor for taking long:
+//! way, and so many bytes of all connections; beyond that it is not read. There is never an error for that, nor for taking long:
 //! clients wait, but for a read that takes longer than [`Export::reads_wait_max`]: it is
 //! told to come again, and makes room. What is done, and cannot be saved in two minutes
 //! and more, is an error. A panic behind the trait costs the one call.

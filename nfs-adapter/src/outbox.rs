@@ -6,13 +6,14 @@
 //! runtime may not: if the other side does not read, a thread for blocking work waits.
 //!
 //! A call is under way from when it is read until its reply is written. If there are too
-//! many, or they hold too much memory, the connection is not read until some are done.
+//! many, or they hold too much memory, of the one connection or of all together, the
+//! connection is not read until some are done.
 //! If the client gives it up meanwhile, what it sent and nobody read is left unread: it
 //! has asked again by another connection, and may have gone on since.
 
 use crate::xdr::{padded, padding};
 use bytes::Bytes;
-use listen::has_hung_up;
+use listen::{Load, has_hung_up};
 use parking_lot::{Condvar, Mutex};
 use rustix::io::Errno;
 use rustix::net::{SendAncillaryBuffer, SendFlags, sendmsg};
@@ -29,8 +30,12 @@ use vfs::Segments;
 pub(crate) const CALLS_MAX: usize = 256;
 /// Bytes of calls and replies of one connection under way.
 pub(crate) const BYTES_MAX: usize = 32 << 20;
+/// Bytes of calls and replies of all connections of a server under way.
+pub(crate) const ALL_BYTES_MAX: usize = 256 << 20;
 /// How often whoever waits for room looks whether the client is still there.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How often whoever waits for other connections looks: they tell nobody.
+const LOOK_AT_OTHERS_EVERY: Duration = Duration::from_millis(10);
 /// Slices given to the socket at once; systems allow 1024.
 const SLICES_MAX: usize = 512;
 
@@ -58,6 +63,8 @@ pub(crate) struct Outbox {
     socket: OwnedFd,
     state: Mutex<State>,
     changed: Condvar,
+    /// What all connections of the server have under way.
+    load: Arc<Load>,
 }
 
 #[derive(Default)]
@@ -94,12 +101,14 @@ impl Permit {
     /// Counts bytes that the call holds besides.
     pub(crate) fn reserve(&mut self, bytes: usize) {
         self.bytes += bytes;
+        self.outbox.load.add(bytes);
         self.outbox.state.lock().bytes += bytes;
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
+        self.outbox.load.remove(self.bytes);
         let mut state = self.outbox.state.lock();
         state.calls -= 1;
         state.bytes -= self.bytes;
@@ -109,12 +118,26 @@ impl Drop for Permit {
 }
 
 impl Outbox {
+    /// The half of a connection that has the server for itself.
+    #[cfg(test)]
     pub(crate) fn new(socket: OwnedFd) -> Arc<Self> {
-        Arc::new(Self { socket, state: Mutex::default(), changed: Condvar::new() })
+        Self::sharing(socket, Arc::new(Load::new(ALL_BYTES_MAX)))
+    }
+
+    /// The half of a connection that is one of those with this load.
+    pub(crate) fn sharing(socket: OwnedFd, load: Arc<Load>) -> Arc<Self> {
+        Arc::new(Self { socket, state: Mutex::default(), changed: Condvar::new(), load })
+    }
+
+    /// Whether no other call may begin. One may if there is none: its end waits for nobody
+    /// else.
+    fn is_full(&self, state: &State) -> bool {
+        state.is_full() || (state.calls > 0 && self.load.is_full())
     }
 
     /// Begins a call that holds this many bytes.
     pub(crate) fn begin(self: &Arc<Self>, bytes: usize) -> Permit {
+        self.load.add(bytes);
         let mut state = self.state.lock();
         state.calls += 1;
         state.bytes += bytes;
@@ -124,14 +147,15 @@ impl Outbox {
     /// Whether another call may begin now.
     pub(crate) fn has_room(&self) -> bool {
         let state = self.state.lock();
-        !state.is_closed && !state.is_full()
+        !state.is_closed && !self.is_full(&state)
     }
 
     /// Waits until another call may begin; false if none is to be answered any more.
     pub(crate) fn wait_for_room(&self) -> bool {
         let mut state = self.state.lock();
-        while !state.is_closed && state.is_full() {
-            let waited = self.changed.wait_for(&mut state, LOOK_EVERY);
+        while !state.is_closed && self.is_full(&state) {
+            let step = if state.is_full() { LOOK_EVERY } else { LOOK_AT_OTHERS_EVERY };
+            let waited = self.changed.wait_for(&mut state, step);
             if waited.timed_out() && has_hung_up(&self.socket) {
                 return false;
             }

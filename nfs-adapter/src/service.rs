@@ -4,13 +4,13 @@ use crate::buffers::Buffers;
 use crate::core::{Ask, Core};
 use crate::dispatch::{Answer, Reply, run};
 use crate::export::{Export, nobody};
-use crate::outbox::Outbox;
+use crate::outbox::{ALL_BYTES_MAX, Outbox};
 use crate::record::{Incoming, Record};
 use crate::replay::{Begun, CallId, Replies, Sender};
 use crate::rpc::{self, Call, Claim, Refusal, refuse};
 use crate::xdr::Decoder;
 use crate::{mount, nfs};
-use listen::{Peer, Probation, Serve, Stream};
+use listen::{Load, Peer, Probation, Serve, Stream};
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::future::Future;
@@ -34,6 +34,7 @@ pub(crate) struct Service<V> {
     live: Mutex<HashMap<SocketAddr, Weak<Outbox>>>,
     replies: Arc<Replies>,
     buffers: Arc<Buffers>,
+    load: Arc<Load>,
     runtime: Handle,
 }
 
@@ -62,7 +63,8 @@ impl<V: Vfs> Service<V> {
     pub(crate) fn new(fs: Arc<V>, export: Export, runtime: Handle) -> Self {
         let core = Arc::new(Core::new(fs, export));
         let (live, replies, buffers) = Default::default();
-        Self { core, live, replies, buffers, runtime }
+        let load = Arc::new(Load::new(ALL_BYTES_MAX));
+        Self { core, live, replies, buffers, load, runtime }
     }
 
     pub(crate) fn core(&self) -> &Arc<Core<V>> {
@@ -84,7 +86,7 @@ impl<V: Vfs> Service<V> {
         socket: OwnedFd,
         stream: impl Read,
     ) -> io::Result<()> {
-        let outbox = Outbox::new(socket);
+        let outbox = Outbox::sharing(socket, Arc::clone(&self.load));
         let sender = match *peer {
             Peer::Tcp { addr, .. } => Sender::Address(addr),
             Peer::Unix { uid, pid, .. } => Sender::Process { uid, pid },

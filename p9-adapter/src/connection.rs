@@ -12,7 +12,7 @@ use crate::receive::Receiver;
 use crate::session::Session;
 use crate::wire::{MSIZE_FIRST, Message, Reply, Request, kind};
 use bytes::Bytes;
-use listen::Stream;
+use listen::{Load, Stream};
 use parking_lot::Mutex;
 use std::io::{self, IoSlice, Write};
 use std::net::Shutdown;
@@ -147,6 +147,7 @@ pub(crate) fn serve<V: Vfs>(
     stream: &Stream,
     runtime: &Handle,
     bounds: &Bounds,
+    load: &Arc<Load>,
 ) {
     if let Err(error) = stream.set_write_timeout(Some(WRITE_TIMEOUT)) {
         log::warn!("a client may take as long as it likes to read: {error}");
@@ -154,7 +155,7 @@ pub(crate) fn serve<V: Vfs>(
     if let Err(error) = stream.set_read_timeout(Some(session.strangers_wait_max())) {
         log::warn!("a stranger may stay for as long as it likes: {error}");
     }
-    let pending = Arc::new(Pending::new(bounds));
+    let pending = Arc::new(Pending::new(bounds, Arc::clone(load)));
     let pipe = Pipe { stream, out: Mutex::default() };
     std::thread::scope(|scope| {
         let _end = End(&pending);

@@ -52,6 +52,9 @@ pub struct Bounds {
     pub requests_max: usize,
     /// Bytes that these bring or ask for. One request may be longer.
     pub request_bytes_max: usize,
+    /// Bytes of those of all connections of a server. One request of each connection may
+    /// wait beyond that.
+    pub all_request_bytes_max: usize,
     /// Bytes of extended attributes being read or written.
     pub xattr_bytes_max: usize,
 }
@@ -65,6 +68,7 @@ impl Default for Bounds {
             all_open_max: 1 << 15,
             requests_max: 256,
             request_bytes_max: 16 << 20,
+            all_request_bytes_max: 256 << 20,
             xattr_bytes_max: 4 << 20,
         }
     }

@@ -7,6 +7,7 @@
 
 use crate::export::Bounds;
 use crate::wire::Reply;
+use listen::Load;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -16,6 +17,8 @@ use vfs::ErrorKind;
 
 /// How often whoever waits for room looks whether the client is still there.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How often whoever waits for other connections looks: they tell nobody.
+const LOOK_AT_OTHERS_EVERY: Duration = Duration::from_millis(10);
 /// Flushes that may wait for each request that may wait.
 const FLUSHES_EACH: usize = 4;
 
@@ -29,6 +32,8 @@ pub(crate) struct Pending {
     ready: Condvar,
     max: usize,
     bytes_max: usize,
+    /// What waits on all connections of the server.
+    load: Arc<Load>,
 }
 
 #[derive(Debug, Default)]
@@ -82,13 +87,14 @@ pub(crate) enum Admission {
 }
 
 impl Pending {
-    pub(crate) fn new(bounds: &Bounds) -> Self {
+    pub(crate) fn new(bounds: &Bounds, load: Arc<Load>) -> Self {
         Self {
             state: Mutex::default(),
             room: Condvar::new(),
             ready: Condvar::new(),
             max: bounds.requests_max.max(1),
             bytes_max: bounds.request_bytes_max,
+            load,
         }
     }
 
@@ -102,9 +108,13 @@ impl Pending {
         has_hung_up: impl Fn() -> bool,
     ) -> Admission {
         let mut state = self.state.lock();
-        let is_full = |state: &State| {
+        let is_full_here = |state: &State| {
             let is_too_much = state.bytes.saturating_add(bytes) > self.bytes_max;
             state.waiting.len() >= self.max || (is_too_much && !state.waiting.is_empty())
+        };
+        // If nothing waits here one may begin: its end waits for nobody else.
+        let is_full = |state: &State| {
+            is_full_here(state) || (!state.waiting.is_empty() && self.load.is_full())
         };
         let had_to_wait = is_full(&state);
         if had_to_wait {
@@ -112,7 +122,8 @@ impl Pending {
             MutexGuard::unlocked(&mut state, first);
         }
         while is_full(&state) {
-            let waited = self.room.wait_for(&mut state, LOOK_EVERY);
+            let step = if is_full_here(&state) { LOOK_EVERY } else { LOOK_AT_OTHERS_EVERY };
+            let waited = self.room.wait_for(&mut state, step);
             if waited.timed_out() && has_hung_up() {
                 return Admission::TooLate;
             }
@@ -126,6 +137,7 @@ impl Pending {
     /// A request waits from now on. What is given must be told of its end.
     pub(crate) fn begin(self: &Arc<Self>, tag: u16, bytes: usize) -> Ticket {
         let waiting = Waiting { bytes, abort: None, is_cancelled: false, flushes: Vec::new() };
+        self.load.add(bytes);
         let mut state = self.state.lock();
         state.bytes += bytes;
         state.waiting.insert(tag, waiting);
@@ -197,6 +209,7 @@ impl Pending {
             return Vec::new();
         };
         state.bytes -= bytes;
+        self.load.remove(bytes);
         state.flush_count -= flushes.len();
         self.room.notify_all();
         flushes
@@ -215,6 +228,13 @@ impl Pending {
         };
         state.answered.push_back(Answer { tag, reply });
         self.ready.notify_one();
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        // Nothing, unless the connection ended by a panic.
+        self.load.remove(self.state.get_mut().bytes);
     }
 }
 
@@ -246,6 +266,7 @@ mod tests {
     use super::{Admission, Answer, Flush, Pending};
     use crate::export::Bounds;
     use crate::wire::{Reply, kind};
+    use listen::Load;
     use std::sync::Arc;
     use std::time::Duration;
     use tokio::runtime::{Builder, Runtime};
@@ -256,7 +277,8 @@ mod tests {
 
     fn pending(requests_max: usize) -> Arc<Pending> {
         let bounds = Bounds { requests_max, request_bytes_max: 25, ..Bounds::default() };
-        Arc::new(Pending::new(&bounds))
+        let load = Arc::new(Load::new(bounds.all_request_bytes_max));
+        Arc::new(Pending::new(&bounds, load))
     }
 
     /// A request that never ends by itself.
@@ -345,6 +367,57 @@ mod tests {
             pending.next().unwrap();
             assert!(!admitted.is_finished());
             pending.finish(1);
+            assert_eq!(admitted.join().unwrap(), Admission::Begins);
+        });
+    }
+
+    #[test]
+    fn many_connections_have_so_many_bytes_together_and_none_waits_for_ever() {
+        const CONNECTIONS: usize = 64;
+        let (runtime, load) = (runtime(), Arc::new(Load::new(25)));
+        let serve = || {
+            let pending = Arc::new(Pending::new(&Bounds::default(), Arc::clone(&load)));
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    while let Some(answer) = pending.next() {
+                        pending.finish(answer.tag);
+                    }
+                });
+                for tag in 0..50 {
+                    let admitted = pending.admit(tag, 10, || (), || false);
+                    assert_eq!(admitted, Admission::Begins);
+                    let ticket = pending.begin(tag, 10);
+                    let bytes = load.bytes();
+                    assert!(bytes <= 25 + 10 * CONNECTIONS, "{bytes}");
+                    runtime.spawn(async move {
+                        tokio::task::yield_now().await;
+                        ticket.answer(Reply::to(kind::CLUNK, 0));
+                    });
+                }
+                pending.drain(None);
+                pending.end();
+            });
+        };
+        std::thread::scope(|scope| {
+            let all: Vec<_> = (0..CONNECTIONS).map(|_| scope.spawn(serve)).collect();
+            all.into_iter().for_each(|one| one.join().unwrap());
+        });
+        assert_eq!(load.bytes(), 0);
+    }
+
+    #[test]
+    fn what_waits_on_other_connections_is_waited_for() {
+        let (bounds, load) = (Bounds::default(), Arc::new(Load::new(25)));
+        let [one, other] =
+            [(); 2].map(|()| Arc::new(Pending::new(&bounds, Arc::clone(&load))));
+        let _held = other.begin(1, 30);
+        assert_eq!(one.admit(1, 10, || (), || true), Admission::Begins, "there is nothing here");
+        let _ticket = one.begin(1, 10);
+        std::thread::scope(|scope| {
+            let admitted = scope.spawn(|| one.admit(2, 10, || (), || false));
+            assert_eq!(one.admit(2, 10, || (), || true), Admission::TooLate);
+            assert!(!admitted.is_finished());
+            other.finish(1);
             assert_eq!(admitted.join().unwrap(), Admission::Begins);
         });
     }

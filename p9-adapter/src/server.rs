@@ -4,7 +4,7 @@ use crate::connection;
 use crate::export::Export;
 use crate::places::Total;
 use crate::session::Session;
-use listen::{Endpoint, Listener, Peer, Policy, Serve, Stream};
+use listen::{Endpoint, Listener, Load, Peer, Policy, Serve, Stream};
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -29,7 +29,8 @@ impl Server {
         runtime: Handle,
     ) -> io::Result<Self> {
         let total = Total::new(&export.bounds);
-        let front = Arc::new(Front { fs, export: Arc::new(export), total, runtime });
+        let load = Arc::new(Load::new(export.bounds.all_request_bytes_max));
+        let front = Arc::new(Front { fs, export: Arc::new(export), total, load, runtime });
         Ok(Self { listener: Listener::start(endpoint, policy, front)? })
     }
 
@@ -55,6 +56,7 @@ struct Front<V: Vfs> {
     fs: Arc<V>,
     export: Arc<Export>,
     total: Total,
+    load: Arc<Load>,
     runtime: Handle,
 }
 
@@ -69,7 +71,7 @@ impl<V: Vfs> Serve for Front<V> {
         log::debug!("connection {id}: {peer} comes");
         let (fs, export) = (Arc::clone(&self.fs), Arc::clone(&self.export));
         let session = Arc::new(Session::new(fs, export, peer.clone(), &self.total));
-        connection::serve(&session, stream, &self.runtime, &self.export.bounds);
+        connection::serve(&session, stream, &self.runtime, &self.export.bounds, &self.load);
         log::debug!("connection {id}: {peer} is gone");
     }
 }

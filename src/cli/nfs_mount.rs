@@ -17,7 +17,7 @@ use super::context::Context;
 use super::exit::{Code, Failure, OrFail};
 use super::host::{Front, Offered};
 use super::mount_table::{Mounted, NFS_PATH_START, busy_advice, device_of, mounted_at};
-use super::session::{ServedNfs, Session, Terms, hex};
+use super::session::{SecretPath, ServedNfs, Session, Terms, hex};
 use crate::env::Env;
 use anyhow::Result;
 use commands::{Manner, Served, System};
@@ -71,7 +71,8 @@ pub(super) fn mount(
         terms.only_user = Some(rustix::process::geteuid().as_raw());
     }
     let endpoint = Endpoint::Tcp(listener);
-    let server = session.serve_nfs(context, endpoint, policy, &terms, Some(path.clone()))?;
+    let once = SecretPath { path: path.clone(), is_for_one_mount: true };
+    let server = session.serve_nfs(context, endpoint, policy, &terms, Some(once))?;
     let port = server.local_addr().map_or(0, |addr| addr.port());
     let served = Served { port, path: &path, is_read_only };
     let source = served.source();

@@ -3,7 +3,7 @@
 
 mod serving;
 
-pub(super) use serving::{ServedNfs, Squash, Terms};
+pub(super) use serving::{SecretPath, ServedNfs, Squash, Terms};
 
 use super::context::Context;
 use super::exit::{Code, Failure, OrFail};

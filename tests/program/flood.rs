@@ -146,7 +146,8 @@ fn flood(machine: &Machine<'_>, addr: SocketAddr, greeting: &[u8], mut work: imp
 fn ten_thousand_connections_of_nfs_leave_nothing_and_keep_nobody_out() {
     let world = World::new();
     let machine = world.first_machine();
-    let addr = machine.serve_nfs();
+    let for_all = ["nfs", "--listen", "127.0.0.1:0", "--allow-other"];
+    let addr: SocketAddr = machine.serve(&for_all).1.parse().unwrap();
     let mut client = Client::new(addr);
     let file = client.create("file", 0o644).unwrap();
     client.write(&file, b"content", 0).unwrap();
@@ -174,7 +175,7 @@ fn ten_thousand_connections_of_nfs_leave_nothing_and_keep_nobody_out() {
 fn ten_thousand_connections_of_9p_leave_nothing_and_keep_nobody_out() {
     let world = World::new();
     let machine = world.first_machine();
-    let address = machine.serve(&["9p", "--listen", "127.0.0.1:0"]).1;
+    let address = machine.serve(&["9p", "--listen", "127.0.0.1:0", "--allow-other"]).1;
     let addr: SocketAddr = address.parse().unwrap();
     let uid = rustix::process::geteuid().as_raw();
     let mut client = p9::Client::over_tcp(TcpStream::connect(addr).unwrap());

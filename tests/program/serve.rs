@@ -248,18 +248,27 @@ fn s33_only_addresses_that_are_allowed_get_in() {
     machine.bare(&["unmount", &address]).succeeded();
 }
 
-/// Sends a call as user 65534 of this machine and gives the answer.
-fn ask_as_nobody(addr: SocketAddr, record: &[u8]) -> Vec<u8> {
-    let program = "import socket, sys\n\
-        s = socket.create_connection(('127.0.0.1', int(sys.argv[1])), 20)\n\
-        s.sendall(bytes.fromhex(sys.argv[2]))\n\
-        print(s.recv(65536).hex())\n";
+/// Sends what its arguments say and prints what comes back: nothing, if it is not let in.
+const ASK: &str = "
+import socket, sys
+try:
+    s = socket.create_connection(('127.0.0.1', int(sys.argv[1])), 20)
+    s.sendall(bytes.fromhex(sys.argv[2]))
+    print(s.recv(65536).hex())
+except ConnectionError:
+    print()
+";
+
+/// Sends a call as a user of this machine and gives the answer; nothing, if that is not let
+/// in.
+fn ask_as(uid: u32, addr: SocketAddr, record: &[u8]) -> Vec<u8> {
     let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
     let port = addr.port().to_string();
     let mut command = std::process::Command::new("setpriv");
-    command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
+    let (reuid, regid) = (format!("--reuid={uid}"), format!("--regid={uid}"));
+    command.args([reuid.as_str(), &regid, "--clear-groups"]);
     // Not one of this user's own, which others may not run.
-    command.args(["/usr/bin/python3", "-c", program]);
+    command.args(["/usr/bin/python3", "-c", ASK]);
     command.args([&port, &hex(record)]).current_dir("/");
     let said = super::support::run_command(&mut command);
     let byte = |at| u8::from_str_radix(&said[at..at + 2], 16).unwrap();
@@ -273,13 +282,14 @@ fn s33_users_of_this_machine_cannot_claim_to_be_others() {
     }
     let world = World::new();
     let machine = world.first_machine();
-    let addr = machine.serve_nfs();
+    let for_all = ["nfs", "--listen", "127.0.0.1:0", "--allow-other"];
+    let addr: SocketAddr = machine.serve(&for_all).1.parse().unwrap();
     let root = Client::new(addr).root;
     let arguments = Out::default().opaque(&root);
     let ask = |auth: &Auth| {
         let call = nfs::wire::call(7, auth, (nfs::wire::NFS, 3, GETATTR), &arguments.0);
         // Without the mark of the record.
-        ask_as_nobody(addr, &nfs::wire::marked(&call))[4..].to_vec()
+        ask_as(65_534, addr, &nfs::wire::marked(&call))[4..].to_vec()
     };
     let honest = ask(&Auth::user(65_534));
     assert_eq!(honest[8..12], [0; 4], "accepted");
@@ -289,6 +299,69 @@ fn s33_users_of_this_machine_cannot_claim_to_be_others() {
         assert_eq!(denied[8..], [0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 5], "{liar:?}");
     }
     machine.bare(&["unmount", &addr.to_string()]).succeeded();
+}
+
+#[test]
+fn s33_others_of_this_machine_are_let_in_only_if_asked() {
+    if !is_root("acting as another user") {
+        return;
+    }
+    let world = World::new();
+    let machine = world.first_machine();
+    let addr = machine.serve_nfs();
+    // The path that everybody knows, and nothing: neither is answered.
+    let path = Out::default().opaque(b"/").0;
+    let ask = |addr, auth: &Auth| {
+        let call = nfs::wire::call(7, auth, (nfs::wire::MOUNT, 3, 1), &path);
+        ask_as(65_534, addr, &nfs::wire::marked(&call))
+    };
+    for claim in [Auth::None, Auth::root(), Auth::user(65_534)] {
+        assert!(ask(addr, &claim).is_empty(), "{claim:?}");
+    }
+    // Nor do they get in through a mount that root has made.
+    let mut client = Client::new(addr);
+    client.auth = Auth::user(65_534);
+    let denied = client.wire.ask(&client.auth, (nfs::wire::NFS, 3, GETATTR), &Out::default());
+    assert_eq!(denied.verdict, nfs::wire::Verdict::Denied(1, 5));
+    machine.bare(&["unmount", &addr.to_string()]).succeeded();
+
+    let (_, address) = machine.serve(&["nfs", "--listen", "127.0.0.1:0", "--allow-other"]);
+    let mounted = ask(address.parse().unwrap(), &Auth::user(65_534));
+    // Accepted, and the status is that of success.
+    assert_eq!((&mounted[12..16], &mounted[28..32]), (&[0; 4][..], &[0; 4][..]));
+    machine.bare(&["unmount", &address]).succeeded();
+}
+
+#[test]
+fn s33_where_everybody_acts_as_one_user_a_stranger_of_this_machine_is_turned_away() {
+    if !is_root("acting as another user") {
+        return;
+    }
+    let world = World::new();
+    let machine = world.first_machine();
+    let squash = ["--listen", "127.0.0.1:0", "--squash", "all:4321:4321"];
+    let (_, address) = machine.serve(&[&["nfs"], &squash[..]].concat());
+    let addr: SocketAddr = address.parse().unwrap();
+    let root = Client::new(addr).root;
+    let ask = |uid, auth: &Auth| {
+        let arguments = Out::default().opaque(&root).0;
+        let call = nfs::wire::call(7, auth, (nfs::wire::NFS, 3, GETATTR), &arguments);
+        ask_as(uid, addr, &nfs::wire::marked(&call))
+    };
+    for claim in [Auth::None, Auth::root(), Auth::user(4321), Auth::user(65_534)] {
+        assert!(ask(65_534, &claim).is_empty(), "{claim:?}");
+        assert_eq!(ask(4321, &claim)[12..16], [0; 4], "that user itself, {claim:?}");
+    }
+    machine.bare(&["unmount", &address]).succeeded();
+
+    let (_, address) = machine.serve(&[&["9p"], &squash[..]].concat());
+    let addr: SocketAddr = address.parse().unwrap();
+    let version = p9::Put::default().u32(65_536).s("9P2000.L").0;
+    let len = version.len() as u32 + 7;
+    let version = p9::Put::default().u32(len).u8(p9::T_VERSION).u16(!0).bytes(&version).0;
+    assert!(ask_as(65_534, addr, &version).is_empty());
+    assert_eq!(ask_as(4321, addr, &version)[4], p9::T_VERSION + 1);
+    machine.bare(&["unmount", &address]).succeeded();
 }
 
 fn attach(path: &Path) -> p9::Client {

@@ -2,6 +2,7 @@
 
 use super::{BYTES_MAX, CALLS_MAX, Outbox, Packet};
 use bytes::Bytes;
+use listen::Load;
 use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
@@ -120,6 +121,39 @@ fn calls_wait_for_room_by_number_and_by_bytes() {
     outbox.finish(Duration::ZERO);
     assert!(!receiver.recv_timeout(LONG).unwrap());
     asking.join().unwrap();
+}
+
+#[test]
+fn all_connections_have_so_many_bytes_and_each_may_have_one_call() {
+    let load = Arc::new(Load::new(1000));
+    let connect = || {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        (Outbox::sharing(OwnedFd::from(ours), Arc::clone(&load)), theirs)
+    };
+    let many: Vec<_> = (0..64).map(|_| connect()).collect();
+    let mut first = many[0].0.begin(1);
+    assert!(many[0].0.has_room());
+    first.reserve(999);
+    assert!(!many[0].0.has_room(), "there is no memory");
+    // Nobody else has to wait to begin, whatever the others do, and all wait to go on.
+    let mut permits = Vec::new();
+    for (outbox, _) in &many[1..] {
+        assert!(outbox.has_room() && outbox.wait_for_room());
+        permits.push(outbox.begin(100));
+        assert!(!outbox.has_room());
+    }
+    let (sender, receiver) = channel();
+    std::thread::scope(|scope| {
+        scope.spawn(|| sender.send(many[1].0.wait_for_room()).unwrap());
+        assert!(receiver.recv_timeout(SHORT).is_err(), "there is no memory");
+        drop(first);
+        // Others still hold too much; this one is woken by nobody but looks.
+        permits.truncate(9);
+        assert!(receiver.recv_timeout(LONG).unwrap());
+    });
+    assert!(many.iter().all(|(outbox, _)| outbox.has_room()));
+    drop(permits);
+    assert_eq!(load.bytes(), 0);
 }
 
 #[test]

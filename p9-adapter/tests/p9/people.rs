@@ -6,8 +6,21 @@ use crate::p9::client::{
 };
 use crate::p9::support::{MSIZE, ROOT, Served, is_root, ready, trusting};
 use rustix::process::{Gid, Uid};
+use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use tgcryptfs_p9::{Export, Squash, TreeName};
+
+/// Does something as somebody else, on a thread of its own.
+fn as_user<T: Send>(uid: u32, gid: u32, work: impl FnOnce() -> T + Send) -> T {
+    let become_user = || {
+        let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
+        rustix::thread::set_thread_groups(&[]).unwrap();
+        rustix::thread::set_thread_res_gid(gid, gid, gid).unwrap();
+        rustix::thread::set_thread_res_uid(uid, uid, uid).unwrap();
+        work()
+    };
+    std::thread::scope(|scope| scope.spawn(become_user).join().unwrap())
+}
 
 /// A connection made by somebody else on this machine.
 fn connected_as(served: &Served, uid: u32, gid: u32) -> Client {
@@ -16,14 +29,7 @@ fn connected_as(served: &Served, uid: u32, gid: u32) -> Client {
     for (path, mode) in [(path.parent().unwrap(), 0o755), (path, 0o777)] {
         rustix::fs::chmod(path, rustix::fs::Mode::from_raw_mode(mode)).unwrap();
     }
-    let connect = || {
-        let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
-        rustix::thread::set_thread_groups(&[]).unwrap();
-        rustix::thread::set_thread_res_gid(gid, gid, gid).unwrap();
-        rustix::thread::set_thread_res_uid(uid, uid, uid).unwrap();
-        UnixStream::connect(path).unwrap()
-    };
-    let socket = std::thread::scope(|scope| scope.spawn(connect).join().unwrap());
+    let socket = as_user(uid, gid, || UnixStream::connect(path).unwrap());
     let mut client = Client::over_unix(socket);
     client.version(MSIZE, "9P2000.L");
     client
@@ -92,6 +98,36 @@ fn s33_over_tcp_a_local_peer_must_own_its_socket() {
         as_another.unwrap();
     } else {
         assert_eq!(as_another, Err(EPERM));
+    }
+}
+
+#[test]
+fn s33_over_tcp_a_neighbour_cannot_claim_to_be_somebody_else() {
+    if !is_root() {
+        println!("skipped: only root can connect as others");
+        return;
+    }
+    let served = Served::with(Export::default());
+    let mut root = ready(served.connect());
+    root.attach(1, 1000).unwrap();
+    let file = root.walked(1, &[]).unwrap();
+    root.create(file, "private", O_RDWR, 0o600, 1000).unwrap();
+
+    let addr = served.addr();
+    let socket = as_user(4321, 4321, || TcpStream::connect(addr).unwrap());
+    let mut liar = Client::over_tcp(socket);
+    liar.version(MSIZE, "9P2000.L");
+    for uid in [0, 1000, 4322] {
+        assert_eq!(liar.attach(1, uid), Err(EPERM), "as {uid}");
+    }
+    for user in ["root", "0", "1000"] {
+        assert_eq!(liar.attach_as(1, user, "", NO_ID), Err(EPERM), "as {user}");
+    }
+    liar.attach(1, 4321).unwrap();
+    liar.attach_as(2, "nobody", "", NO_ID).unwrap();
+    for root in [1, 2] {
+        let file = liar.walked(root, &["private"]).unwrap();
+        assert_eq!(liar.open(file, O_RDONLY), Err(EACCES));
     }
 }
 

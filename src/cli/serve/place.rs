@@ -125,6 +125,15 @@ impl Place {
         }
     }
 
+    /// What a virtual machine calls it whose network is a process of this machine: QEMU's
+    /// user networking leads there from this address, and to no other of loopback.
+    pub(super) fn qemu_host(&self) -> Option<&'static str> {
+        match self {
+            Self::Tcp(addr) if addr.ip().to_canonical() == Ipv4Addr::LOCALHOST => Some("10.0.2.2"),
+            _ => None,
+        }
+    }
+
     /// Whether it is reached through IPv6 and not otherwise.
     pub(super) fn is_ipv6_only(&self) -> bool {
         match self {
@@ -160,8 +169,8 @@ pub(super) fn check_exposure(
 ) -> Result<(), Failure> {
     match place {
         Place::Tcp(addr) if !place.is_private() && !is_read_only && !accepts_plaintext_writes => {
-            let message = "add --read-only; or serve at 127.0.0.1 and bring others there through \
-                           ssh or a VPN; or say --accept-plaintext-writes";
+            let message = "add --read-only; or serve at 127.0.0.1 and bring others there with \
+                           ssh -L; or say --accept-plaintext-writes";
             Err(Failure::because(Code::Usage, message, PlaceError::Exposed { addr: *addr }))
         }
         _ => Ok(()),

@@ -36,24 +36,37 @@ pub(in crate::cli) struct Terms {
     pub(in crate::cli) only_user: Option<u32>,
 }
 
+/// What has to be mounted, where that is not for everybody to know.
+pub(in crate::cli) struct SecretPath {
+    /// A slash, and a name that nobody can guess.
+    pub(in crate::cli) path: Zeroizing<String>,
+    /// Whether it is good for one mount, as the handles are then.
+    pub(in crate::cli) is_for_one_mount: bool,
+}
+
+impl SecretPath {
+    fn name(&self) -> Zeroizing<String> {
+        Zeroizing::new(self.path.trim_start_matches('/').to_owned())
+    }
+}
+
 impl Session {
-    /// Serves NFS; `secret` is the path, if it is one, and is then good for one mount, and
-    /// so are the handles.
+    /// Serves NFS; `secret` is the path, if it is one.
     pub(in crate::cli) fn serve_nfs(
         &self,
         context: &Context,
         endpoint: Endpoint,
         policy: Policy,
         terms: &Terms,
-        secret: Option<Zeroizing<String>>,
+        secret: Option<SecretPath>,
     ) -> Result<ServedNfs> {
         use nfs_adapter::{Export, ExportPath, Server, Squash as NfsSquash};
         let engine = &self.service.engine;
-        let key = handle_key(engine.nfs_handle_key(), &context.env, secret.is_some());
+        let is_for_one_mount = secret.as_ref().is_some_and(|secret| secret.is_for_one_mount);
+        let key = handle_key(engine.nfs_handle_key(), &context.env, is_for_one_mount);
         let mut export = Export::new(engine.fs_id(), key);
-        if let Some(path) = secret {
-            let name = Zeroizing::new(path.trim_start_matches('/').to_owned());
-            export.path = ExportPath::Secret { name, once: true };
+        if let Some(secret) = secret {
+            export.path = ExportPath::Secret { name: secret.name(), once: is_for_one_mount };
         }
         export.read_only = terms.is_read_only;
         export.match_peer_uid = terms.match_peer_uid;
@@ -69,18 +82,22 @@ impl Session {
         Ok(ServedNfs::new(server.or_fail(Code::Other, "cannot start to serve")?))
     }
 
-    /// Serves 9P.
+    /// Serves 9P; `secret` is what the tree is called, if that is one.
     pub(in crate::cli) fn serve_p9(
         &self,
         context: &Context,
         endpoint: Endpoint,
         policy: Policy,
         terms: &Terms,
+        secret: Option<SecretPath>,
     ) -> Result<ServedP9> {
-        use p9_adapter::{Export, Server, Squash as P9Squash};
+        use p9_adapter::{Export, Server, Squash as P9Squash, TreeName};
         let engine = &self.service.engine;
         let export = Export {
             fs_id: engine.fs_id(),
+            name: secret.map_or(TreeName::Open, |secret| {
+                TreeName::Secret(secret.name().as_bytes().into())
+            }),
             read_only: terms.is_read_only,
             squash: match terms.squash {
                 Squash::None => P9Squash::None,
