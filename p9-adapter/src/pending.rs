@@ -408,8 +408,7 @@ mod tests {
     #[test]
     fn what_waits_on_other_connections_is_waited_for() {
         let (bounds, load) = (Bounds::default(), Arc::new(Load::new(25)));
-        let [one, other] =
-            [(); 2].map(|()| Arc::new(Pending::new(&bounds, Arc::clone(&load))));
+        let [one, other] = [(); 2].map(|()| Arc::new(Pending::new(&bounds, Arc::clone(&load))));
         let _held = other.begin(1, 30);
         assert_eq!(one.admit(1, 10, || (), || true), Admission::Begins, "there is nothing here");
         let _ticket = one.begin(1, 10);

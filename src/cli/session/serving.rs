@@ -95,9 +95,8 @@ impl Session {
         let engine = &self.service.engine;
         let export = Export {
             fs_id: engine.fs_id(),
-            name: secret.map_or(TreeName::Open, |secret| {
-                TreeName::Secret(secret.name().as_bytes().into())
-            }),
+            name: secret
+                .map_or(TreeName::Open, |secret| TreeName::Secret(secret.name().as_bytes().into())),
             read_only: terms.is_read_only,
             squash: match terms.squash {
                 Squash::None => P9Squash::None,
