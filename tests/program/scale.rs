@@ -25,8 +25,12 @@ const DIR_FILES: u64 = 1000;
 /// Files whose creation is measured beside all others: as many, or a fifth. What is done in
 /// the background comes in bursts, some seconds every half minute.
 const LAST_CREATED: u64 = 10_000;
-/// Names looked up that nobody remembers.
-const LOOKUPS: u64 = 2000;
+/// Names that are looked up at a time; what leads to them is found in the first thousands.
+const LOOKUPS: u64 = 30_000;
+/// Blocks of a large file that are read.
+const READS: u64 = 2000;
+/// From name to name, all over them; nothing that has few files has it as a factor.
+const STRIDE: u64 = 7_654_321;
 
 /// Prints what each phase took and how large its process became.
 struct Meter {
@@ -132,16 +136,16 @@ fn walk(dir: &Path) -> u64 {
     count
 }
 
-/// Looks names up of `count` files, all of which neither kernel nor daemon remembers but
-/// the directories; answers how many a second.
+/// Looks names up of `count` files, each once and in no order, which neither kernel nor
+/// daemon remembers; answers how many a second.
 fn look_up(meter: &mut Meter, what: &str, point: &Path, count: u64) -> f64 {
     for dir in fs::read_dir(point).unwrap() {
         dir.unwrap().metadata().unwrap();
     }
-    let mut numbers = Numbers::new(count);
-    meter.phase(what, LOOKUPS, || {
-        for _ in 0..LOOKUPS {
-            fs::metadata(file_path(point, numbers.below(count))).unwrap();
+    let lookups = count.min(LOOKUPS);
+    meter.phase(what, lookups, || {
+        for lookup in 0..lookups {
+            fs::metadata(file_path(point, lookup * STRIDE % count)).unwrap();
         }
     })
 }
@@ -198,7 +202,7 @@ fn many_files(count: u64) -> Rates {
     meter.phase("fsck", count, || machine.fsck());
     meter.check();
     // The disk's cache is warm from here on, those of kernel and daemon are empty again, each
-    // time: a tenth of a second is too short to be measured once.
+    // time: it is too short to be measured once.
     let mut lookups = [0.0; 5];
     for lookup in &mut lookups {
         let mut meter = remount(&machine, &point);
@@ -323,8 +327,8 @@ fn write_at_random(memory_max_kib: u64) {
     let file = File::open(&path).unwrap();
     assert_eq!(file.metadata().unwrap().len(), LEN);
     let mut bytes = [0; WRITE_LEN];
-    meter.phase("read some again", LOOKUPS, || {
-        for at in places().take(LOOKUPS as usize) {
+    meter.phase("read some again", READS, || {
+        for at in places().take(READS as usize) {
             file.read_exact_at(&mut bytes, at).unwrap();
             assert!(bytes == *at.to_le_bytes().repeat(WRITE_LEN / 8));
         }
