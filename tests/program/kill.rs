@@ -149,7 +149,7 @@ fn s29_kill_keeps_a_prefix_that_holds_all_that_was_fsynced() {
     kill_often(8, 4);
 }
 
-/// The same for longer: `cargo test --test program -- --ignored --nocapture two_hundred`.
+/// The same for longer: `scripts/crashes kills`.
 #[test]
 #[ignore = "takes several minutes"]
 fn s29_two_hundred_kills_keep_a_prefix() {

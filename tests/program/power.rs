@@ -180,7 +180,7 @@ fn a_power_cut_keeps_a_prefix_that_holds_all_that_was_fsynced() {
     cut_power(150, 40);
 }
 
-/// The same for longer: `cargo test --test program -- --ignored --nocapture three_hundred`.
+/// The same for longer: `scripts/crashes power`.
 #[test]
 #[ignore = "takes several minutes"]
 fn three_hundred_power_cuts_keep_a_prefix() {
@@ -188,7 +188,7 @@ fn three_hundred_power_cuts_keep_a_prefix() {
 }
 
 /// Short, but after each step in turn, so that none of what commits and uploads do is
-/// left out: `cargo test --test program -- --ignored --nocapture every_step`.
+/// left out: `scripts/crashes power`.
 #[test]
 #[ignore = "takes several minutes"]
 fn a_power_cut_at_every_step_keeps_a_prefix() {
