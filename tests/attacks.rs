@@ -6,6 +6,7 @@
 //! | S01 | `objects::s01_*` | any bit of any object: a typed error that names it, or `EIO` for the range of one block; all else reads |
 //! | S02 | `objects::s02_*` | any two objects exchanged |
 //! | S03 | `objects::s03_*` | each object as each older one of its kind, the store of every moment of the past, any object withheld |
+//! | S01, S03, S04 | `live::s01_s03_s04_*` | the same under a vault that is open, reads and writes; then the store is honest again |
 //! | S04 | `objects::s04_*` | cut, extended, emptied, blown up |
 //! | S05 | `objects::s05_*` | objects of another vault, keys of another namespace |
 //! | S06 | `objects::s06_*` | each kind of object as each other |
@@ -41,6 +42,7 @@ mod attacks {
     mod disk;
     mod header;
     mod leaks;
+    mod live;
     mod machine;
     mod members;
     mod objects;
