@@ -385,10 +385,14 @@ pub(crate) fn text<P: AsRef<OsStr> + ?Sized>(path: &P) -> &str {
     path.as_ref().to_str().unwrap()
 }
 
-/// Whether this process may do what only root may; says what is left out if not.
+/// Whether this process may do what only root may. If not, that is a failure, unless
+/// `TGCRYPTFS_TEST_WITHOUT_ROOT` is 1: then it says what is left out.
+#[track_caller]
 pub(crate) fn is_root(what: &str) -> bool {
     let is_root = rustix::process::geteuid().is_root();
     if !is_root {
+        let is_allowed = std::env::var("TGCRYPTFS_TEST_WITHOUT_ROOT").is_ok_and(|text| text == "1");
+        assert!(is_allowed, "run as root, or with TGCRYPTFS_TEST_WITHOUT_ROOT=1 without {what}");
         println!("left out, since it needs root: {what}");
     }
     is_root
