@@ -23,7 +23,7 @@
 //! | S34 | `header::s34_*` | a wrong passphrase and a tampered slot look and take the same |
 //! | S39 | `machine::s39_*` | names that would draw on the terminal |
 //!
-//! `disk` damages what lies on the machine between two mounts. What is tested here through
+//! `disk` damages what lies on the machine between two mounts, which the design has no id for. What is tested here through
 //! the engine is tested closer to its code as well, under the same ids.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
