@@ -6,6 +6,7 @@
 //! | S01 | `objects::s01_*` | any bit of any object: a typed error that names it, or `EIO` for the range of one block; all else reads |
 //! | S02 | `objects::s02_*` | any two objects exchanged |
 //! | S03 | `objects::s03_*` | each object as each older one of its kind, the store of every moment of the past, any object withheld |
+//! | S01, S03, S04 | `live::s01_s03_s04_*` | the same under a vault that is open, reads and writes; then the store is honest again |
 //! | S04 | `objects::s04_*` | cut, extended, emptied, blown up |
 //! | S05 | `objects::s05_*` | objects of another vault, keys of another namespace |
 //! | S06 | `objects::s06_*` | each kind of object as each other |
@@ -23,7 +24,7 @@
 //! | S34 | `header::s34_*` | a wrong passphrase and a tampered slot look and take the same |
 //! | S39 | `machine::s39_*` | names that would draw on the terminal |
 //!
-//! `disk` damages what lies on the machine between two mounts. What is tested here through
+//! `disk` damages what lies on the machine between two mounts, which the design has no id for. What is tested here through
 //! the engine is tested closer to its code as well, under the same ids.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
@@ -42,6 +43,7 @@ mod attacks {
     mod disk;
     mod header;
     mod leaks;
+    mod live;
     mod machine;
     mod members;
     mod objects;

@@ -10,12 +10,16 @@ use tgcryptfs::crypto::envelope::padme;
 use tgcryptfs::engine::Engine;
 use tgcryptfs::store::ObjectName;
 use vfs::Stability::{Buffered, Journaled};
-use vfs::{IfExists, Ino, Make, SetAttr, Vfs, XattrMode};
+use vfs::{At, IfExists, Ino, Make, SetAttr, Vfs, XattrMode};
 
 const BLOCK: usize = super::adversary::BLOCK;
 
 /// Entries of one directory: a number that nothing else has.
 const RECORDS: usize = 1237;
+
+/// Lengths of files with holes, which fill six of the eight bytes of a number: among
+/// other structures, too, nobody finds such by chance.
+const LONG: [u64; 2] = [0xa731_9c4b_17d5, 0xb845_ce92_6ba7];
 
 /// Names, words and contents that a known tree has.
 struct Known {
@@ -54,8 +58,9 @@ impl Known {
     /// there are.
     fn counts(&self) -> Vec<u64> {
         let mut counts: Vec<u64> = self.files.values().map(|data| data.len() as u64).collect();
+        counts.extend(LONG);
         // Two directories beside the files; the root and a link are inodes, too.
-        let in_root = self.files.len() + 2;
+        let in_root = self.files.len() + LONG.len() + 2;
         counts.extend([RECORDS, in_root, 2 + in_root + RECORDS].map(|count| count as u64));
         counts
     }
@@ -69,6 +74,13 @@ impl Known {
     async fn write(&self, engine: &Engine) {
         for (file, data) in &self.files {
             write(engine, file, data.clone(), Buffered).await.unwrap();
+        }
+        for (number, len) in LONG.into_iter().enumerate() {
+            let file = format!("disk-of-the-server-{number}.img");
+            write(engine, &file, noise(3000, 50 + number as u64), Buffered).await.unwrap();
+            let ino = engine.lookup(cx(), Ino::ROOT, name(&file)).await.unwrap().attr.ino;
+            let longer = SetAttr { size: Some(len), ..SetAttr::default() };
+            engine.setattr(cx(), At::Ino(ino), &longer).await.unwrap();
         }
         let attr = SetAttr::default();
         let dir = name("Arztbriefe-Onkologie");
@@ -131,6 +143,8 @@ fn s20_the_store_never_receives_a_name_a_word_or_a_hash() {
         }
         let machines = secrets.are_not_below(world.dir.path());
         assert!(machines > 1_000_000, "{machines}");
+        // SQLite keeps a number as long as these in eight bytes, too.
+        LONG.into_iter().fold(Secrets::default(), Secrets::number).are_not_below(world.dir.path());
     });
 }
 

@@ -257,7 +257,12 @@ fn a_directory_of_many_entries() {
     meter.check();
     let mut meter = remount(&machine, &point);
     let list = || fs::read_dir(point.join("many")).unwrap().map(|entry| entry.unwrap().path());
-    meter.phase("list", ENTRIES, || assert_eq!(list().count() as u64, ENTRIES));
+    let mut entries = Vec::new();
+    meter.phase("list", ENTRIES, || entries.extend(list()));
+    let (mut found, mut expected) = (entries.clone(), (0..ENTRIES).map(&path).collect::<Vec<_>>());
+    found.sort_unstable();
+    expected.sort_unstable();
+    assert!(found == expected, "{} names: some are missing, twice or wrong", found.len());
     let mut numbers = Numbers::new(ENTRIES);
     meter.phase("lookup", LOOKUPS, || {
         for _ in 0..LOOKUPS {
@@ -265,7 +270,6 @@ fn a_directory_of_many_entries() {
         }
     });
     let remove = |path: PathBuf| fs::remove_file(path).unwrap();
-    let entries: Vec<_> = list().collect();
     let (first, second) = entries.split_at(entries.len() / 2);
     let first_half = meter.phase("remove half", ENTRIES / 2, || {
         first.iter().cloned().for_each(remove);
@@ -341,6 +345,8 @@ fn write_at_random(memory_max_kib: u64) {
 #[ignore = "takes a minute and needs root: scripts/scale runs it"]
 fn ten_thousand_open_files() {
     const FILES: u64 = 10_000;
+    const ROUNDS: u64 = 4;
+    const PIECE_LEN: usize = 16 << 10;
     assert!(is_root("many open files"));
     println!("{FILES} open files");
     let limit = rustix::process::Rlimit { current: Some(2 * FILES), maximum: Some(2 * FILES) };
@@ -354,16 +360,33 @@ fn ten_thousand_open_files() {
         let open = |file| File::create_new(point.join(format!("file {file}"))).unwrap();
         files.extend((0..FILES).map(open));
     });
-    for round in 0_u64..4 {
+    let piece = |number: usize, round: u64| (number as u64 ^ round << 32).to_le_bytes();
+    for round in 0..ROUNDS {
         meter.phase("write 16 KiB to each", FILES, || {
             for (number, file) in files.iter().enumerate() {
-                let bytes = (number as u64 ^ round << 32).to_le_bytes().repeat(2 << 10);
-                file.write_all_at(&bytes, round * bytes.len() as u64 * 2).unwrap();
+                let bytes = piece(number, round).repeat(PIECE_LEN / 8);
+                file.write_all_at(&bytes, round * 2 * PIECE_LEN as u64).unwrap();
             }
             files[0].sync_all().unwrap();
         });
     }
     meter.phase("sync", FILES, || machine.sync());
+    // From the daemon, through what is open.
+    fs::write("/proc/sys/vm/drop_caches", "3").unwrap();
+    meter.phase("read all of each", FILES, || {
+        for (number, file) in files.iter().enumerate() {
+            // Behind each piece but the last there is a hole of the same length.
+            let mut expected = Vec::new();
+            for round in 0..ROUNDS {
+                expected.resize(round as usize * 2 * PIECE_LEN, 0);
+                expected.extend(piece(number, round).repeat(PIECE_LEN / 8));
+            }
+            let mut found = vec![1; expected.len()];
+            file.read_exact_at(&mut found, 0).unwrap();
+            assert!(found == expected, "file {number} has another content");
+            assert_eq!(file.metadata().unwrap().len(), expected.len() as u64, "file {number}");
+        }
+    });
     meter.phase("close", FILES, || files.clear());
     meter.phase("fsck", FILES, || machine.fsck());
     meter.check();

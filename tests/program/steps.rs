@@ -8,7 +8,7 @@ use super::crash::{self, succeeded};
 use super::disk::{Disk, Image, Left, Replay, Step};
 use super::support::{Finished, Machine, Numbers, World, is_root, noise, text};
 use places::Place;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -23,20 +23,9 @@ const LEFTS: [Left; 3] = [Left::All, Left::AnyPart, Left::Nothing];
 type Check<'a> = &'a dyn Fn(bool) -> Result<(), String>;
 
 /// Runs `command` on a disk with `start` on it, then again and again up to some of its
-/// steps; gives all of them.
-fn cut_short(world: &World, start: &Image, command: &dyn Fn(), check: Check<'_>) -> Vec<Step> {
-    cut_short_at(&[], world, start, command, check)
-}
-
-/// The same, and always before and behind one step of each of some places, which there
-/// must be.
-fn cut_short_at(
-    places: &[Place],
-    world: &World,
-    start: &Image,
-    command: &dyn Fn(),
-    check: Check<'_>,
-) -> Vec<Step> {
+/// steps: from all over, and always before and behind one step of each of these places,
+/// which there must be.
+fn cut_short(places: &[Place], world: &World, start: &Image, command: &dyn Fn(), check: Check<'_>) {
     let seed = Numbers::seed();
     let disk = Disk::mount(&world.dir("disk"), start.clone());
     // What is linked elsewhere is copied then.
@@ -46,7 +35,7 @@ fn cut_short_at(
     let steps = disk.unmount();
     let mut draw = Numbers::new(seed);
     let mut moments = moments(&steps, &mut draw);
-    let found = if places.is_empty() { BTreeMap::new() } else { places::find(start, &steps) };
+    let found = places::find(start, &steps);
     for place in places {
         let there = found.get(place).unwrap_or_else(|| panic!("seed {seed}: no {place:?}"));
         let at = there[draw.below(there.len() as u64) as usize];
@@ -67,7 +56,6 @@ fn cut_short_at(
         }
     }
     assert!(wrong.is_empty(), "{} wrong\n{}", wrong.len(), wrong.join("\n\n"));
-    steps
 }
 
 /// Moments to be tried: the last one always, others from all over.
@@ -161,7 +149,7 @@ fn init_cut_short_can_be_run_again() {
     let start = prepared(&world, || drop(crash::machine(&world, "home")));
     let machine = || crash::machine(&world, "home");
     let init = || drop(machine().init());
-    cut_short(&world, &start, &init, &|is_done| {
+    cut_short(&places::OF_INIT, &world, &start, &init, &|is_done| {
         let machine = machine();
         if !is_done {
             succeeded(machine.run(&["init", "--store", &machine.url()]))?;
@@ -188,7 +176,7 @@ fn a_change_of_the_password_cut_short_leaves_the_old_one_or_the_new() {
     let passwd = || {
         machine().run(&["passwd", "--new-password-file", text(&new)]).succeeded();
     };
-    cut_short(&world, &start, &passwd, &|is_done| {
+    cut_short(&places::OF_A_HEADER, &world, &start, &passwd, &|is_done| {
         let opens = |password| machine().run_with(password, &["fsck"]);
         let (old, changed) = (opens(&world.password()), opens(&new));
         match (old.code, changed.code) {
@@ -230,7 +218,7 @@ fn a_change_of_the_password_cut_short_among_many_leaves_the_last_one_or_the_new(
             codes => Err(format!("done {is_done}: {codes:?}")),
         }
     };
-    cut_short_at(&places::OF_A_LATER_HEADER, &world, &start, &|| change(3), &check);
+    cut_short(&places::OF_A_LATER_HEADER, &world, &start, &|| change(3), &check);
 }
 
 /// Runs a change of the ways into a vault, cut short; the password opens it throughout,
@@ -248,7 +236,7 @@ fn cut_short_change_of_keys(
         prepare(&machine());
     });
     let command = || drop(change(&machine()).succeeded());
-    cut_short(world, &start, &command, &|is_done| {
+    cut_short(&places::OF_A_HEADER, world, &start, &command, &|is_done| {
         succeeded(machine().run(&["fsck"]))?;
         let (flag, file) = way;
         let store = format!("store={}", machine().url());
@@ -307,7 +295,7 @@ fn a_new_recovery_code_cut_short_is_good_or_the_old_one_is() {
         let file = rotated();
         machine().run(&["recovery", "rotate", "--recovery-file", text(&file)]).succeeded();
     };
-    cut_short(&world, &start, &rotate, &|is_done| {
+    cut_short(&places::OF_A_HEADER, &world, &start, &rotate, &|is_done| {
         succeeded(machine().run(&["fsck"]))?;
         let store = format!("store={}", machine().url());
         let opens = |file: &Path| {
@@ -352,10 +340,8 @@ fn making_room_in_the_cache_can_be_cut_short() {
         }
         machine().unmount(&mount);
     };
-    let steps = cut_short(&world, &start, &read_all, &|_| check_files(&machine()));
-    let is_pack = |name: &OsString| name.len() == 32 && !name.to_string_lossy().contains('.');
-    let goes = |step: &&Step| matches!(step, Step::Unname { name, .. } if is_pack(name));
-    assert!(steps.iter().any(|step| goes(&step)), "no pack went from the cache");
+    let check = |_: bool| check_files(&machine());
+    cut_short(&[Place::PackDroppedFromCache], &world, &start, &read_all, &check);
 }
 
 #[test]
@@ -372,7 +358,7 @@ fn an_upload_cut_short_loses_nothing_and_is_made_up_for() {
         machine().run(&["cache", "--clear"]).succeeded();
     };
     let check = |_: bool| check_files(&machine());
-    cut_short_at(&places::OF_AN_UPLOAD, &world, &start, &upload, &check);
+    cut_short(&places::OF_AN_UPLOAD, &world, &start, &upload, &check);
 }
 
 #[test]
@@ -400,7 +386,7 @@ fn a_write_and_its_fsync_cut_short_lose_nothing_that_was_safe() {
             other => Err(format!("done {is_done}: {:?}", other.map(|data| data.len()))),
         }
     };
-    cut_short_at(&places::OF_A_WRITE, &world, &start, &write, &check);
+    cut_short(&places::OF_A_WRITE, &world, &start, &write, &check);
 }
 
 #[test]
@@ -423,7 +409,7 @@ fn taking_in_what_another_machine_wrote_can_be_cut_short() {
         two().unmount(&mount);
     });
     let catch_up = || drop(one().run(&["sync"]).succeeded());
-    cut_short(&world, &start, &catch_up, &|_| {
+    cut_short(&places::OF_CATCHING_UP, &world, &start, &catch_up, &|_| {
         check_files(&one())?;
         let mount = one().mount("mount");
         let is_there = |number| {
@@ -447,7 +433,7 @@ fn joining_a_vault_can_be_cut_short() {
         two();
     });
     let join = || two().sync();
-    cut_short(&world, &start, &join, &|_| {
+    cut_short(&places::OF_JOINING, &world, &start, &join, &|_| {
         check_files(&two())?;
         check_files(&one())
     });
@@ -464,7 +450,7 @@ fn naming_a_shared_cache_can_be_cut_short() {
     // Its directory there is named after a mark that the machine makes for itself.
     let set = format!("cache.cache_dir={}", world.path("disk").join("shared").display());
     let mark = || drop(machine().run(&["sync", "--set", &set]).succeeded());
-    cut_short(&world, &start, &mark, &|_| {
+    cut_short(&[Place::CacheMarkWritten], &world, &start, &mark, &|_| {
         succeeded(machine().run(&["fsck", "--set", &set])).map(drop)
     });
 }
@@ -495,7 +481,7 @@ fn a_rebuild_cut_short_keeps_who_the_machine_is() {
         before = identity(&machine());
     });
     let rebuild = || drop(machine().run(&["fsck", "--rebuild"]).succeeded());
-    cut_short(&world, &start, &rebuild, &|_| match identity(&machine()) {
+    cut_short(&places::OF_A_REBUILD, &world, &start, &rebuild, &|_| match identity(&machine()) {
         Some(found) if Some(&found) == before.as_ref() => check_files(&machine()),
         other => Err(format!("the machine is another: {:?}", other.map(|file| file.len()))),
     });
@@ -522,7 +508,7 @@ fn a_forced_rebuild_cut_short_keeps_what_was_not_uploaded() {
     });
     assert!(!before.is_empty());
     let rebuild = || drop(machine().run(&["fsck", "--rebuild", "--force"]).succeeded());
-    cut_short(&world, &start, &rebuild, &|_| {
+    cut_short(&places::OF_A_FORCED_REBUILD, &world, &start, &rebuild, &|_| {
         let mount = world.dir("mount");
         succeeded(machine().run(&["mount", text(&mount)]))?;
         if fs::read(mount.join(UPLOADED)).ok() != Some(content(UPLOADED)) {

@@ -204,6 +204,13 @@ fn an_impossible_history_is_noticed() {
         done(Call::Unlink(a), "done", 1, 4),
         &none
     ));
+    // A listing is of one moment: what was there before it is in it, what came behind is not.
+    let list = |said, began, ended| done(Call::List, said, began, ended);
+    assert!(explains(done(create(false), "done", 0, 9), list("lists: ", 1, 8), &one));
+    assert!(explains(done(create(false), "done", 0, 9), list("lists: a", 1, 8), &one));
+    assert!(!explains(done(create(false), "done", 0, 9), list("lists: a/", 1, 8), &one));
+    assert!(!explains(done(create(false), "done", 0, 4), list("lists: ", 5, 8), &one));
+    assert!(!explains(done(create(false), "done", 5, 9), list("lists: a", 1, 4), &one));
 }
 
 #[test]

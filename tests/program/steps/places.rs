@@ -23,9 +23,68 @@ pub(super) enum Place {
     CheckpointRecordSent,
     HeadSent,
     PackMovedToCache,
+    PackDroppedFromCache,
     HeaderWritten,
     OldHeaderRemoved,
+    MembershipSent,
+    /// With it a machine has a life, whose log others can find.
+    IncarnationSent,
+    /// Who the machine is.
+    IdentityWritten,
+    /// Which header it holds the store to.
+    PinWritten,
+    /// Which ends of logs it holds the store to.
+    AnchorsWritten,
+    CacheMarkWritten,
+    CacheSetAside,
+    /// The database has lost the name under which it is looked for.
+    StateSetAside,
+    PackSetAside,
+    DatabaseMade,
+    /// A frame goes to the log of a database that is being made from the store.
+    NewDatabaseFilled,
 }
+
+/// Where making a vault can be cut short.
+pub(super) const OF_INIT: [Place; 4] =
+    [Place::MembershipSent, Place::IdentityWritten, Place::HeaderWritten, Place::PinWritten];
+
+/// Where any change of the ways into a vault can be.
+pub(super) const OF_A_HEADER: [Place; 2] = [Place::HeaderWritten, Place::PinWritten];
+
+/// Where joining a vault can be.
+pub(super) const OF_JOINING: [Place; 7] = [
+    Place::PinWritten,
+    Place::IdentityWritten,
+    Place::MembershipSent,
+    Place::DatabaseMade,
+    Place::NewDatabaseFilled,
+    Place::IncarnationSent,
+    Place::AnchorsWritten,
+];
+
+/// Where taking in what others wrote can be.
+pub(super) const OF_CATCHING_UP: [Place; 3] =
+    [Place::LogAppended, Place::LogSynced, Place::AnchorsWritten];
+
+/// Where setting the local state aside and making it again can be.
+pub(super) const OF_A_REBUILD: [Place; 5] = [
+    Place::CacheSetAside,
+    Place::StateSetAside,
+    Place::DatabaseMade,
+    Place::NewDatabaseFilled,
+    Place::IncarnationSent,
+];
+
+/// Where the same can be, with something that was not uploaded.
+pub(super) const OF_A_FORCED_REBUILD: [Place; 6] = [
+    Place::CacheSetAside,
+    Place::StateSetAside,
+    Place::PackSetAside,
+    Place::DatabaseMade,
+    Place::NewDatabaseFilled,
+    Place::IncarnationSent,
+];
 
 /// Where a write and its fsync can be cut short.
 pub(super) const OF_A_WRITE: [Place; 4] =
@@ -48,6 +107,11 @@ pub(super) const OF_AN_UPLOAD: [Place; 10] = [
 /// Where a change of the ways into a vault can be that was changed often before.
 pub(super) const OF_A_LATER_HEADER: [Place; 2] = [Place::HeaderWritten, Place::OldHeaderRemoved];
 
+/// Bytes of a membership record of a few machines (`docs/FORMAT.md`): salt, owner's wrap,
+/// sixteen places for others, and a sealed body of the least length. Nothing else that is
+/// sealed, nor a pack, is as long: lengths are rounded, and this is none of the results.
+const MEMBERSHIP_LEN: usize = 32 + 124 + 1280 + 92 + 1024;
+
 /// A disk that is followed through its past, with what its files are.
 struct Past {
     image: Image,
@@ -59,6 +123,8 @@ struct Past {
     found: BTreeMap<Place, Vec<usize>>,
     /// Objects that came to the store and are none of these.
     others: Vec<usize>,
+    /// Whether the database was made a moment ago: nothing has been sent since.
+    is_database_new: bool,
 }
 
 /// All places among steps, each with the numbers of its steps.
@@ -70,6 +136,7 @@ pub(super) fn find(start: &Image, steps: &[Step]) -> BTreeMap<Place, Vec<usize>>
         nodes: BTreeSet::new(),
         found: BTreeMap::new(),
         others: Vec::new(),
+        is_database_new: false,
     };
     for (dir, node) in &start.nodes {
         for (name, id) in &node.names {
@@ -117,32 +184,69 @@ impl Past {
             Step::Name { dir, name, id } => {
                 self.parents.insert(*id, (*dir, name.clone()));
                 self.note_kind(*dir, *id);
-                None
+                // What is set aside keeps its name, in a directory with an ending.
+                let is_made = name == "state.db" && !is_aside(&self.path(*dir));
+                self.is_database_new |= is_made;
+                is_made.then_some(Place::DatabaseMade)
             }
             Step::Rename { id, from, to } => {
-                let (old, new) = (self.path(from.0), self.path(to.0));
+                let place = self.renamed(at, *id, from, to);
                 self.parents.insert(*id, to.clone());
-                match () {
-                    () if old == "store/.tmp" => self.sent(at, *id, &to.1),
-                    () if old.ends_with("/unsent") && new.ends_with("/packs") => {
-                        Some(Place::PackMovedToCache)
-                    }
-                    () => None,
-                }
+                place
             }
-            Step::Unname { dir, name } => {
-                let is_header = is_header(name) && self.path(*dir) == "store";
-                is_header.then_some(Place::OldHeaderRemoved)
-            }
+            Step::Unname { dir, name } => self.unnamed(*dir, name),
             Step::Write { id, .. } if self.packs.contains(id) => Some(Place::PackAppended),
             Step::Cut { id, .. } if self.packs.contains(id) => Some(Place::PackClosed),
             Step::Sync { id } if self.packs.contains(id) => Some(Place::PackSynced),
             Step::Write { id, .. } if self.path(*id).ends_with("/state.db") => {
                 Some(Place::DatabaseWritten)
             }
-            Step::Write { id, .. } if self.is_log(*id) => Some(Place::LogAppended),
+            Step::Write { id, .. } if self.is_log(*id) => {
+                if self.is_database_new {
+                    self.found.entry(Place::NewDatabaseFilled).or_default().push(at);
+                }
+                Some(Place::LogAppended)
+            }
             Step::Sync { id } if self.is_log(*id) => Some(Place::LogSynced),
             _ => None,
+        }
+    }
+
+    fn renamed(
+        &mut self,
+        at: usize,
+        id: Id,
+        from: &(Id, OsString),
+        to: &(Id, OsString),
+    ) -> Option<Place> {
+        let (old, new) = (self.path(from.0), self.path(to.0));
+        if old == "store/.tmp" {
+            return self.sent(at, id, &to.1);
+        }
+        match to.1.to_str() {
+            Some("machine") => Some(Place::IdentityWritten),
+            Some("pin") => Some(Place::PinWritten),
+            Some("anchors") => Some(Place::AnchorsWritten),
+            Some("cache-mark") => Some(Place::CacheMarkWritten),
+            _ if old.ends_with("/unsent") && new.ends_with("/packs") => {
+                Some(Place::PackMovedToCache)
+            }
+            // The one directory that is renamed.
+            _ if self.image.nodes[&id].mode & libc::S_IFMT == libc::S_IFDIR => {
+                Some(Place::CacheSetAside)
+            }
+            _ => None,
+        }
+    }
+
+    fn unnamed(&self, dir: Id, name: &OsStr) -> Option<Place> {
+        let path = self.path(dir);
+        match () {
+            () if path == "store" && is_header(name) => Some(Place::OldHeaderRemoved),
+            () if name == "state.db" => Some(Place::StateSetAside),
+            () if path.ends_with("/unsent") => Some(Place::PackSetAside),
+            () if path.ends_with("/packs") => Some(Place::PackDroppedFromCache),
+            () => None,
         }
     }
 
@@ -158,8 +262,11 @@ impl Past {
             |files: &BTreeSet<Id>| files.iter().any(|file| nodes[file].data == nodes[&id].data);
         match () {
             () if is_header(name) => Some(Place::HeaderWritten),
+            () if nodes[&id].data.len() == MEMBERSHIP_LEN => Some(Place::MembershipSent),
             () if is_one_of(&self.nodes) => Some(Place::CheckpointNodesSent),
             () if is_one_of(&self.packs) => Some(Place::PackSent),
+            // A life is told of before anything of it.
+            () if std::mem::take(&mut self.is_database_new) => Some(Place::IncarnationSent),
             () => {
                 self.others.push(at);
                 None
@@ -178,6 +285,11 @@ impl Past {
             self.found.entry(place).or_default().push(*at);
         }
     }
+}
+
+/// Whether a directory of a machine is what was set aside: it has an ending then.
+fn is_aside(path: &str) -> bool {
+    path.rsplit('/').next().is_some_and(|name| name.contains('.'))
 }
 
 fn is_header(name: &OsStr) -> bool {

@@ -1,8 +1,9 @@
 //! A system call, and a process that makes it.
 
 use crate::program::support::Numbers;
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, RawDir, RenameFlags};
 use rustix::io::{Errno, pread, write};
+use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use vfs::RenameMode;
@@ -44,6 +45,8 @@ pub(super) enum Call {
     Unlink(Place),
     Link(Place, Place),
     Rename(Place, Place, RenameMode),
+    /// One `getdents` of the round's directory.
+    List,
 }
 
 impl Call {
@@ -51,7 +54,7 @@ impl Call {
         let place = PLACES[draw.below(5) as usize];
         let other = PLACES[draw.below(5) as usize];
         let dir = if draw.below(4) == 0 { place } else { DIR };
-        match draw.below(23) {
+        match draw.below(25) {
             0..3 => Self::Create { place, is_exclusive: true },
             3..5 => Self::Create { place, is_exclusive: false },
             5 => Self::Open(place),
@@ -64,6 +67,7 @@ impl Call {
             14 => Self::Rmdir(dir),
             15..17 => Self::Unlink(place),
             17..19 => Self::Link(place, other),
+            23.. => Self::List,
             kind => {
                 let mode = match kind {
                     19 => RenameMode::NoReplace,
@@ -85,6 +89,14 @@ pub(super) struct Process {
 /// What is said of a file's attributes.
 pub(super) fn describe(is_dir: bool, names: u64, size: u64) -> String {
     if is_dir { "a directory".to_owned() } else { format!("{names} names, {size} bytes") }
+}
+
+/// What is said of the names in a directory, each with whether it is one of a directory.
+pub(super) fn describe_names(names: impl Iterator<Item = (String, bool)>) -> String {
+    let with_kind = |(name, is_dir): (String, bool)| if is_dir { name + "/" } else { name };
+    let mut names: Vec<_> = names.map(with_kind).collect();
+    names.sort();
+    format!("lists: {}", names.join(" "))
 }
 
 fn describe_stat(stat: &rustix::fs::Stat) -> String {
@@ -135,7 +147,30 @@ impl Process {
                 let (from, to) = (self.path(*from), self.path(*to));
                 rustix::fs::renameat_with(CWD, from, CWD, to, flags).map(done)
             }
+            Call::List => self.list(),
         }
+    }
+
+    /// What one system call says. It has room for all there is, and while it is made the
+    /// kernel lets nobody change the directory, so it is of one moment.
+    fn list(&self) -> Result<String, Errno> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let dir = rustix::fs::open(&self.root, flags, Mode::empty())?;
+        let mut buffer = [MaybeUninit::<u8>::uninit(); 4096];
+        let mut dir = RawDir::new(dir, &mut buffer);
+        let mut names = Vec::new();
+        while let Some(entry) = dir.next() {
+            let entry = entry?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if name != "." && name != ".." {
+                names.push((name, entry.file_type().is_dir()));
+            }
+            // Another call would be of another moment.
+            if dir.is_buffer_empty() {
+                break;
+            }
+        }
+        Ok(describe_names(names.into_iter()))
     }
 
     fn open(&mut self, place: Place, flags: OFlags) -> Result<String, Errno> {

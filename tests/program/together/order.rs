@@ -4,15 +4,15 @@
 //! may move it meanwhile, as on any Unix: what has been found stays found. The step
 //! that changes something is one.
 
-use super::call::{Call, Place, describe};
+use super::call::{Call, Place, describe, describe_names};
 use super::{Done, Tree};
 use std::sync::LazyLock;
 use vfs::conformance::block_on;
 use vfs::model::ops::{Content, dump};
 use vfs::model::{ManualClock, ModelFs, ModelHandle};
 use vfs::{
-    At, Attr, Context, Cred, Dac, ErrorKind, IfExists, Ino, Kind, Make, Name, OpenFlags, Result,
-    SetAttr, Stability, Vfs, WriteAt,
+    At, Attr, Budget, Context, Cookie, Cred, Dac, ErrorKind, IfExists, Ino, Kind, Make, Name,
+    OpenFlags, Result, SetAttr, Stability, Vfs, WriteAt,
 };
 
 static ROOT: LazyLock<Cred> = LazyLock::new(Cred::root);
@@ -55,7 +55,9 @@ fn steps(call: &Call) -> Vec<Step> {
         Call::Stat(it) => (enter(it), Some(Step::Find(*it)), None),
         Call::Link(from, to) => (enter(from), Some(Step::Find(*from)), enter(to)),
         Call::Rename(from, to, _) => (enter(from), None, enter(to)),
-        Call::Append(_) | Call::Read | Call::Cut | Call::StatOpen => (None, None, None),
+        Call::Append(_) | Call::Read | Call::Cut | Call::StatOpen | Call::List => {
+            (None, None, None)
+        }
     };
     [first, found, second, Some(Step::Act)].into_iter().flatten().collect()
 }
@@ -175,7 +177,18 @@ impl Replay {
                 let (from, to) = (take(&mut trail, *from), take(&mut trail, *to));
                 self.fs.rename(cx(), from, to, *mode).await.map(|_| done())
             }
+            Call::List => self.list().await,
         }
+    }
+
+    async fn list(&self) -> Result<String> {
+        let budget = Budget { entries: 100, name_bytes: 10_000, with_attr: false };
+        let page = self.fs.readdir(cx(), At::Ino(Ino::ROOT), Cookie::default(), budget).await?;
+        let names = page.entries.iter().map(|entry| {
+            let name = String::from_utf8_lossy(&entry.name).into_owned();
+            (name, entry.kind == Kind::Directory)
+        });
+        Ok(describe_names(names))
     }
 
     async fn use_open(&self, who: usize, call: &Call) -> Result<String> {
