@@ -128,8 +128,10 @@ impl<V: Vfs> Session<V> {
                 Ok(None) => return Ok(()),
                 Err(error) => {
                     self.is_over.store(true, Ordering::Release);
-                    // The usual end: the mount was taken off, by whomever.
-                    return if error == Errno::NODEV { Ok(()) } else { Err(error.into()) };
+                    // The usual end: the mount was taken off, by whomever; or it was while a
+                    // request was on its way here, which nobody waits for any more.
+                    let is_gone = matches!(error, Errno::NODEV | Errno::CONNABORTED);
+                    return if is_gone { Ok(()) } else { Err(error.into()) };
                 }
             };
             can_look_now = can_look;

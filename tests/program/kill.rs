@@ -2,6 +2,7 @@
 
 use super::support::{Machine, MountTimes, Numbers, World, kill, mounts_below, pause, text};
 use super::workload::{self, Floor, Promise, Writer};
+use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -79,10 +80,16 @@ impl Run<'_> {
 /// An operation failed: only because the process behind the mount is gone, or already
 /// the mount too.
 fn assert_gone(mount: &Path, error: &io::Error) {
+    const DEAD: [ErrorKind; 2] = [ErrorKind::NotConnected, ErrorKind::ConnectionAborted];
+    let is_off = || !mounts_below(mount).contains(&mount.to_owned());
     let is_gone = match error.kind() {
-        ErrorKind::NotConnected | ErrorKind::ConnectionAborted => true,
-        ErrorKind::NotFound => !mounts_below(mount).contains(&mount.to_owned()),
-        _ => false,
+        ErrorKind::NotFound => is_off(),
+        // What Linux 6.18 may say of a write to the midst of a page that it cannot read.
+        ErrorKind::WriteZero => {
+            let listed = fs::read_dir(mount).map(drop);
+            is_off() || listed.is_err_and(|error| DEAD.contains(&error.kind()))
+        }
+        kind => DEAD.contains(&kind),
     };
     assert!(is_gone, "{error}");
 }
