@@ -432,7 +432,7 @@ fn after_a_failed_sync_nothing_is_promised_that_is_not_written_again() {
     fail_everywhere(6, Of::Syncs);
 }
 
-/// Each change in turn: `cargo test --test program -- --ignored --nocapture in_turn`.
+/// Each change in turn: `scripts/crashes faults`.
 #[test]
 #[ignore = "takes many minutes"]
 fn changes_that_fail_in_turn_cost_nothing_that_was_promised() {
