@@ -238,7 +238,8 @@ directory store beside the same directory without anything (`plain`), libfuse's 
 costs), and the encrypting file systems gocryptfs and securefs as Debian ships them: these two are all the peers there are here, no other was
 measured, and no target is about another. Medians of several repetitions, run in turns on the
 same machine. Machines differ and neighbours disturb: read ratios, not figures. "To the best peer" compares with whichever encrypting peer does
-best on that line; above 1 tgcryptfs is better. [BENCHMARKS-SERVING](BENCHMARKS-SERVING.md) is about the servers of NFS and 9P.
+best on that line; above 1 tgcryptfs is better. [BENCHMARKS-SERVING](BENCHMARKS-SERVING.md),
+made by `benches/serving/run`, is about the servers of NFS and 9P.
 """]
     for one in results:
         base = OLD_BASES.get(one.about["base"], one.about["base"])

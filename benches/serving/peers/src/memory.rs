@@ -11,7 +11,7 @@ mod file;
 mod served;
 
 use bytes::Bytes;
-use file::{File, Spare};
+use file::{Buffers, File, Spare};
 use parking_lot::{Mutex, RwLock};
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
@@ -36,6 +36,7 @@ pub(crate) struct Memory {
     dir: Option<PathBuf>,
     /// Where it lies in memory.
     spare: Arc<Spare>,
+    buffers: Arc<Buffers>,
 }
 
 /// A file or directory.
@@ -215,7 +216,8 @@ impl Memory {
             nodes.insert(ROOT, Arc::new(root));
         }
         let spare = Spare::new(if dir.is_none() { SPARE_PIECES } else { 0 });
-        Self { nodes: RwLock::new(nodes), last: AtomicU64::new(ROOT), dir, spare }
+        let (nodes, last) = (RwLock::new(nodes), AtomicU64::new(ROOT));
+        Self { nodes, last, dir, spare, buffers: Arc::default() }
     }
 
     /// An inode by number.
@@ -245,7 +247,9 @@ impl Memory {
         let before = state.attr.clone();
         let ino = self.last.fetch_add(1, Ordering::Relaxed) + 1;
         let body = match kind {
-            Kind::Regular => Body::File(File::new(self.dir.as_deref(), &self.spare, ino)?),
+            Kind::Regular => {
+                Body::File(File::new(self.dir.as_deref(), (&self.spare, &self.buffers), ino)?)
+            }
             Kind::Directory => Body::Dir(Dir::new(parent)),
             _ => return Err(ErrorKind::NotSupported.into()),
         };
