@@ -11,7 +11,7 @@ mod file;
 mod served;
 
 use bytes::Bytes;
-use file::{Buffers, File, Spare};
+use file::{File, Spare};
 use parking_lot::{Mutex, RwLock};
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
@@ -36,7 +36,6 @@ pub(crate) struct Memory {
     dir: Option<PathBuf>,
     /// Where it lies in memory.
     spare: Arc<Spare>,
-    buffers: Arc<Buffers>,
 }
 
 /// A file or directory.
@@ -216,8 +215,7 @@ impl Memory {
             nodes.insert(ROOT, Arc::new(root));
         }
         let spare = Spare::new(if dir.is_none() { SPARE_PIECES } else { 0 });
-        let (nodes, last) = (RwLock::new(nodes), AtomicU64::new(ROOT));
-        Self { nodes, last, dir, spare, buffers: Arc::default() }
+        Self { nodes: RwLock::new(nodes), last: AtomicU64::new(ROOT), dir, spare }
     }
 
     /// An inode by number.
@@ -247,9 +245,7 @@ impl Memory {
         let before = state.attr.clone();
         let ino = self.last.fetch_add(1, Ordering::Relaxed) + 1;
         let body = match kind {
-            Kind::Regular => {
-                Body::File(File::new(self.dir.as_deref(), (&self.spare, &self.buffers), ino)?)
-            }
+            Kind::Regular => Body::File(File::new(self.dir.as_deref(), &self.spare, ino)?),
             Kind::Directory => Body::Dir(Dir::new(parent)),
             _ => return Err(ErrorKind::NotSupported.into()),
         };

@@ -10,8 +10,6 @@ use std::path::Path;
 use std::sync::Arc;
 use vfs::{Error, ErrorKind, Result, Segments};
 
-/// As many as a client may wait for at a time, and some.
-const BUFFERS_MAX: usize = 32;
 /// Writes below that are those of small files.
 const SMALL_MAX: usize = 64 << 10;
 
@@ -19,8 +17,8 @@ const SMALL_MAX: usize = 64 << 10;
 pub(super) enum File {
     /// In pieces, each shorter than [`PIECE_LEN`] if the rest of it is a hole.
     Pieces(Vec<Bytes>, Arc<Spare>),
-    /// In a file without a name; it is read into buffers that are used again.
-    Opened(Opened, Arc<Buffers>),
+    /// In a file without a name.
+    Opened(Opened),
 }
 
 /// Memory for pieces that the kernel has given already: what it takes to find and clear it
@@ -47,64 +45,26 @@ impl Spare {
     }
 }
 
-/// Buffers for what is read: those that nobody needs any more. New ones would be cleared by
-/// the kernel each time, which has nothing to do with the server.
-#[derive(Default)]
-pub(super) struct Buffers(Mutex<Vec<Vec<u8>>>);
-
-impl Buffers {
-    /// A buffer for exactly so much, the one that caches know best.
-    fn lend(&self, len: usize) -> Vec<u8> {
-        let mut free = self.0.lock();
-        let found = free.iter().rposition(|buffer| buffer.capacity() == len);
-        found.map_or_else(|| Vec::with_capacity(len), |at| free.swap_remove(at))
-    }
-}
-
-/// What was read, and where its buffer goes back to.
-struct Lent(Vec<u8>, Arc<Buffers>);
-
-impl AsRef<[u8]> for Lent {
-    fn as_ref(&self) -> &[u8] {
-        &self.0
-    }
-}
-
-impl Drop for Lent {
-    fn drop(&mut self) {
-        let mut buffer = std::mem::take(&mut self.0);
-        buffer.clear();
-        let mut free = self.1.0.lock();
-        if free.len() < BUFFERS_MAX {
-            free.push(buffer);
-        }
-    }
-}
-
 fn broken(error: std::io::Error) -> Error {
     Error::because(ErrorKind::Io, error)
 }
 
 impl File {
     /// An empty file, in memory or in a directory.
-    pub(super) fn new(
-        dir: Option<&Path>,
-        (spare, buffers): (&Arc<Spare>, &Arc<Buffers>),
-        number: u64,
-    ) -> Result<Self> {
+    pub(super) fn new(dir: Option<&Path>, spare: &Arc<Spare>, number: u64) -> Result<Self> {
         let Some(dir) = dir else { return Ok(Self::Pieces(Vec::new(), Arc::clone(spare))) };
         let path = dir.join(number.to_string());
         let opened = Opened::options().read(true).write(true).create_new(true).open(&path);
         let opened = opened.map_err(broken)?;
         std::fs::remove_file(&path).map_err(broken)?;
-        Ok(Self::Opened(opened, Arc::clone(buffers)))
+        Ok(Self::Opened(opened))
     }
 
     pub(super) fn read(&self, offset: u64, len: usize) -> Result<Segments> {
         match self {
             Self::Pieces(pieces, _) => Ok(read_pieces(pieces, offset, len)),
-            Self::Opened(opened, buffers) => {
-                let mut data = buffers.lend(len);
+            Self::Opened(opened) => {
+                let mut data = Vec::with_capacity(len);
                 while data.len() < len {
                     let from = offset + data.len() as u64;
                     let count = rustix::io::pread(opened, spare_capacity(&mut data), from);
@@ -113,7 +73,7 @@ impl File {
                     }
                 }
                 data.truncate(len);
-                Ok(Bytes::from_owner(Lent(data, Arc::clone(buffers))).into())
+                Ok(Bytes::from(data).into())
             }
         }
     }
@@ -121,7 +81,7 @@ impl File {
     pub(super) fn write(&mut self, offset: u64, data: &[u8]) -> Result<()> {
         match self {
             Self::Pieces(pieces, spare) => write_pieces(pieces, spare, offset, data),
-            Self::Opened(opened, _) => opened.write_all_at(data, offset).map_err(broken)?,
+            Self::Opened(opened) => opened.write_all_at(data, offset).map_err(broken)?,
         }
         Ok(())
     }
@@ -136,7 +96,7 @@ impl File {
                     piece.truncate(at);
                 }
             }
-            Self::Opened(opened, _) => opened.set_len(size).map_err(broken)?,
+            Self::Opened(opened) => opened.set_len(size).map_err(broken)?,
         }
         Ok(())
     }
