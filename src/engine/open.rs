@@ -16,7 +16,7 @@ use crate::ids::{Hash, Hlc, Incarnation, MachineId};
 use crate::log::object_name;
 use crate::log::op::{FILE_LEN_MAX, Node, Op};
 use crate::log::record::{Head, IncarnationRecord};
-use crate::meta::db::{Db, Key, Reader, Table, Txn};
+use crate::meta::db::{Db, Key, Reader, STATE_CACHE_KIB, Table, Txn};
 use crate::meta::row::Inode;
 use crate::meta::singles::{OwnLog, Position, Seen, Single};
 use crate::meta::state::{ROOT, State, Usage, decode_inode_row, encode_slot, malformed};
@@ -134,7 +134,8 @@ impl Engine {
         }
         let member = unlocked.chain.newest().member(unlocked.identity.machine);
         let slot = member.map_or(0, |member| member.slot);
-        let state = State::new(db.reader()?, name_key(), position.hlc, position.usage);
+        let state =
+            State::new(db.reader_with(STATE_CACHE_KIB)?, name_key(), position.hlc, position.usage);
         let committer = Committer::load(&reader)?;
         let block_size = unlocked.chain.newest().body().block_size.into();
         let membership = Hash(*unlocked.chain.newest().hash());

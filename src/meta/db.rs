@@ -23,7 +23,8 @@ use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, TransactionB
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub use schema::{Key, Table};
+use schema::READER_CACHE_KIB;
+pub use schema::{Key, STATE_CACHE_KIB, Table};
 pub use seal::RowSeal;
 
 /// Why the local database cannot be used.
@@ -152,9 +153,14 @@ impl Db {
 
     /// A further connection that only reads; it sees what is committed.
     pub fn reader(&self) -> Result<Reader> {
+        self.reader_with(READER_CACHE_KIB)
+    }
+
+    /// A further connection that only reads, and keeps so many pages.
+    pub fn reader_with(&self, cache_kib: i64) -> Result<Reader> {
         let sqlite = |source| Error::Sqlite { path: self.path.clone(), source };
         let connection = Connection::open(&self.path).map_err(sqlite)?;
-        schema::configure(&connection, schema::READER_CACHE_KIB).map_err(sqlite)?;
+        schema::configure(&connection, cache_kib).map_err(sqlite)?;
         connection.pragma_update(None, "query_only", true).map_err(sqlite)?;
         Ok(Reader { path: self.path.clone(), seal: self.seal.clone(), connection })
     }
@@ -361,27 +367,31 @@ impl Reader {
         Ok(patches)
     }
 
-    /// Runs `read` on one unchanging state of the database.
+    /// Runs `read` on one unchanging state of the database: that of its first read. It
+    /// also takes the locks of the file once for all of them.
     pub fn snapshot<T, E: From<Error>>(
         &self,
         read: impl FnOnce(&Self) -> std::result::Result<T, E>,
     ) -> std::result::Result<T, E> {
-        self.begin_snapshot()?;
+        self.run("BEGIN")?;
         let result = read(self);
         self.end_snapshot()?;
         result
     }
 
-    /// Fixes what this connection sees until [`Reader::end_snapshot`].
+    /// Fixes what this connection sees, as of now, until [`Reader::end_snapshot`].
     pub fn begin_snapshot(&self) -> Result<()> {
-        self.connection
-            .execute_batch("BEGIN; SELECT count(*) FROM session")
-            .map_err(|e| self.sqlite(e))
+        self.run("BEGIN")?;
+        self.count(Table::Single).map(drop)
     }
 
     /// Lets this connection see new commits again.
     pub fn end_snapshot(&self) -> Result<()> {
-        self.connection.execute_batch("COMMIT").map_err(|e| self.sqlite(e))
+        self.run("COMMIT")
+    }
+
+    fn run(&self, sql: &str) -> Result<()> {
+        self.cached(sql)?.execute([]).map(drop).map_err(|e| self.sqlite(e))
     }
 
     /// SQLite's own check of the file; an empty list is a clean one.

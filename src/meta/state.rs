@@ -271,10 +271,7 @@ impl State {
     pub fn slot(&mut self, ino: u64) -> Result<Option<&mut Slot>> {
         if !self.slots.contains_key(&ino) {
             let Some(row) = self.db.get(Table::Ino, Key::ino(ino))? else { return Ok(None) };
-            let slot = decode_slot(&row).map_err(|e| malformed(Table::Ino, e))?;
-            self.drop_unused();
-            self.len += slot.inode.extra_len();
-            self.slots.insert(ino, slot);
+            self.keep(ino, &row)?;
         }
         let sweep = self.sweep;
         let found = self.slots.get_mut(&ino);
@@ -283,6 +280,15 @@ impl State {
             slot.used_in = sweep;
         }
         Ok(found)
+    }
+
+    /// Keeps an inode in memory that the database has.
+    fn keep(&mut self, ino: u64, row: &[u8]) -> Result<()> {
+        let slot = decode_slot(row).map_err(|e| malformed(Table::Ino, e))?;
+        self.drop_unused();
+        self.len += slot.inode.extra_len();
+        self.slots.insert(ino, slot);
+        Ok(())
     }
 
     /// The inode `ino` if it is in memory; what a commit needs, gone or not.
@@ -330,9 +336,19 @@ impl State {
         if let Some(dent) = self.clean_dents.get(key) {
             return Ok(dent.clone());
         }
-        let row = self.db.get(Table::Dent, Key::Bytes(&key.bytes()))?;
-        let dent = row.map(|row| Dent::decode(&row)).transpose();
-        let dent = dent.map_err(|e| malformed(Table::Dent, e))?;
+        // Who asks for an entry asks for its inode next; together they are one transaction.
+        let slots = &self.slots;
+        let (dent, inode) = self.db.snapshot(|db| {
+            let row = db.get(Table::Dent, Key::Bytes(&key.bytes()))?;
+            let dent = row.map(|row| Dent::decode(&row)).transpose();
+            let dent = dent.map_err(|e| malformed(Table::Dent, e))?;
+            let unknown = dent.as_ref().filter(|dent| !slots.contains_key(&dent.ino));
+            let inode = unknown.map(|dent| db.get(Table::Ino, Key::ino(dent.ino))).transpose()?;
+            Ok::<_, db::Error>((dent, inode.flatten()))
+        })?;
+        if let (Some(dent), Some(row)) = (&dent, inode) {
+            self.keep(dent.ino, &row)?;
+        }
         self.clean_dents.insert(*key, dent.clone());
         Ok(dent)
     }

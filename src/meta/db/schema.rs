@@ -13,9 +13,11 @@ pub(super) const VERSION: i64 = 2;
 
 /// Pages that the writing connection keeps: as much as a busy commit changes.
 const WRITER_CACHE_KIB: i64 = 32 << 10;
-/// Pages that each reading one keeps: what leads to the rows of some million files. The
-/// kernel remembers the rest, once for all of them.
+/// Pages that each reading one keeps. The kernel remembers the rest, once for all of them.
 pub(super) const READER_CACHE_KIB: i64 = 8 << 10;
+/// Pages that the one keeps which looks names up: what leads to the rows of some million
+/// files (4 MiB each), though every lookup wants two pages that the next does not.
+pub const STATE_CACHE_KIB: i64 = 24 << 10;
 
 /// Pages that are logged before they are written to their places.
 pub(super) const LOG_PAGES: i64 = 4096;
