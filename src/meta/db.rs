@@ -375,8 +375,11 @@ impl Reader {
     ) -> std::result::Result<T, E> {
         self.run("BEGIN")?;
         let result = read(self);
-        self.end_snapshot()?;
-        result
+        // A read that failed may have ended it already, and says why better than this would.
+        let ended = if self.connection.is_autocommit() { Ok(()) } else { self.end_snapshot() };
+        let value = result?;
+        ended?;
+        Ok(value)
     }
 
     /// Fixes what this connection sees, as of now, until [`Reader::end_snapshot`].
